@@ -1,0 +1,241 @@
+package qrlogin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"scanlogin/auth"
+)
+
+// Store keeps tickets (backend). A record that exists already is an
+// fs.ErrExist; change returning a nil value leaves a record as it is.
+type Store interface {
+	Create(ctx context.Context, key string, value []byte, ttl time.Duration) (rev uint64, err error)
+	Load(ctx context.Context, key string) (value []byte, rev uint64, err error)
+	Update(ctx context.Context, key string, change func(old []byte) (value []byte, ttl time.Duration, err error)) (rev uint64, err error)
+	Take(ctx context.Context, key string, every time.Duration, burst int) (wait time.Duration, err error)
+	Derive(ctx context.Context, purpose string) ([]byte, error)
+}
+
+// Sessions turns a redeemed ticket into tokens (auth).
+type Sessions interface {
+	NewSID() string
+	Issue(ctx context.Context, g auth.Grant) (auth.Tokens, error)
+	End(ctx context.Context, sub, sid string) error
+}
+
+// Config holds the deadlines of contract section 1. Zero means the default.
+type Config struct {
+	PublicURL  string                 // scheme and host; QR texts begin with it
+	Clients    map[string]auth.Client // who may ask for a login
+	TicketTTL  time.Duration          // 180 s
+	ConfirmTTL time.Duration          // 60 s
+	RedeemTTL  time.Duration          // 60 s
+	QRRotate   time.Duration          // 30 s
+	Grace      time.Duration          // 10 s: a lost token answer may be asked for again
+}
+
+// Interval is the polling interval told to RFC 8628 clients.
+const Interval = 5 * time.Second
+
+const qrPath = "/s/"
+
+// Service is every move of a login. It is safe for concurrent use.
+type Service struct {
+	store    Store
+	sessions Sessions
+	config   Config
+	key      atomic.Pointer[[]byte] // of QR texts
+}
+
+// New returns a Service; it does not touch the store yet.
+func New(store Store, sessions Sessions, c Config) *Service {
+	for _, d := range []struct {
+		value *time.Duration
+		zero  time.Duration
+	}{
+		{&c.TicketTTL, 180 * time.Second}, {&c.ConfirmTTL, 60 * time.Second},
+		{&c.RedeemTTL, 60 * time.Second}, {&c.QRRotate, 30 * time.Second}, {&c.Grace, 10 * time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.zero
+		}
+	}
+	return &Service{store: store, sessions: sessions, config: c}
+}
+
+func ticketKey(id string) string { return "ticket:" + id }
+func codeKey(code string) string { return "code:" + code }
+
+// TicketKey is the record to watch for a ticket's changes.
+func TicketKey(id string) string { return ticketKey(id) }
+
+// Request is a browser's wish to be signed in.
+type Request struct {
+	ClientID        string
+	Scope           string // space separated; empty: all that the client may have
+	Challenge       string // RFC 7636; empty: none
+	ChallengeMethod string
+	UserCode        bool // make a code for typing
+	Device          bool // through the RFC 8628 door
+	Facts           Facts
+}
+
+// Created is a new ticket, with the only copy of its secret.
+type Created struct {
+	View
+	DeviceCode string
+	UserCode   string // BCDF-GHJK; empty: none was asked for
+}
+
+// Create makes a ticket. Errors: ErrInvalidClient, ErrUnauthorizedClient,
+// ErrInvalidScope, ErrInvalidCodeChallenge.
+func (s *Service) Create(ctx context.Context, r Request) (Created, error) {
+	client, ok := s.config.Clients[r.ClientID]
+	switch {
+	case !ok:
+		return Created{}, ErrInvalidClient
+	case client.ID == auth.Phone || r.Device && !client.DeviceFlow:
+		return Created{}, ErrUnauthorizedClient
+	case !validChallenge(r.Challenge, r.ChallengeMethod):
+		return Created{}, ErrInvalidCodeChallenge
+	}
+	scope, err := grantedScope(client, r.Scope)
+	if err != nil {
+		return Created{}, err
+	}
+	if _, err := s.qrKey(ctx); err != nil {
+		return Created{}, err
+	}
+	now, secret := time.Now().UTC(), random(secretBytes)
+	t := &Ticket{
+		ID: random(idBytes), Status: Pending, ClientID: client.ID, Scope: scope, Device: r.Device,
+		Challenge: r.Challenge, SecretHash: hash(secret), Facts: r.Facts,
+		Created: now, Deadline: now.Add(s.config.TicketTTL),
+	}
+	made := Created{DeviceCode: t.ID + "." + secret}
+	if r.UserCode || r.Device {
+		if made.UserCode, err = s.createUserCode(ctx, t.ID); err != nil {
+			return Created{}, err
+		}
+	}
+	value, ttl, err := s.encode(t, now)
+	if err != nil {
+		return Created{}, err
+	}
+	rev, err := s.store.Create(ctx, ticketKey(t.ID), value, ttl)
+	if err != nil {
+		return Created{}, fmt.Errorf("qrlogin: create: %w", err)
+	}
+	made.View, err = s.view(t, rev, now)
+	return made, err
+}
+
+// createUserCode comes before the ticket it points to: a code without a
+// ticket is harmless, a ticket without its code is not.
+func (s *Service) createUserCode(ctx context.Context, ticketID string) (string, error) {
+	for {
+		code := newUserCode()
+		_, err := s.store.Create(ctx, codeKey(code), []byte(ticketID), s.config.TicketTTL)
+		if errors.Is(err, fs.ErrExist) {
+			continue // somebody else's code
+		}
+		return FormatUserCode(code), err
+	}
+}
+
+func grantedScope(client auth.Client, wanted string) (string, error) {
+	names := strings.Fields(wanted)
+	if len(names) == 0 {
+		return strings.Join(client.Scopes, " "), nil
+	}
+	for _, name := range names {
+		if !slices.Contains(client.Scopes, name) || name == auth.Phone {
+			return "", ErrInvalidScope
+		}
+	}
+	return strings.Join(names, " "), nil
+}
+
+// Open lets the browser read its ticket. Errors: ErrNotFound,
+// ErrInvalidDeviceCode.
+func (s *Service) Open(ctx context.Context, ticketID, deviceCode string) (View, error) {
+	now := time.Now()
+	t, rev, err := s.load(ctx, ticketID, now)
+	if err != nil {
+		return View{}, err
+	}
+	if err := t.opens(deviceCode); err != nil {
+		return View{}, err
+	}
+	return s.view(t, rev, now)
+}
+
+// opens checks the browser's half against this ticket.
+func (t *Ticket) opens(deviceCode string) error {
+	id, secret, err := ParseDeviceCode(deviceCode)
+	if err != nil || id != t.ID || !hashes(secret, t.SecretHash) {
+		return ErrInvalidDeviceCode
+	}
+	return nil
+}
+
+// Cancel is the browser giving up; repeating it is fine. Errors: ErrNotFound,
+// ErrInvalidDeviceCode, ErrInvalidState.
+func (s *Service) Cancel(ctx context.Context, ticketID, deviceCode string) error {
+	_, _, err := s.update(ctx, ticketID, func(t *Ticket, now time.Time) error {
+		if err := t.opens(deviceCode); err != nil {
+			return err
+		}
+		return t.cancel(now)
+	})
+	return err
+}
+
+// update runs a rule on a ticket that still answers and stores what it
+// changed. The rule may run several times: it must be a pure change of t.
+func (s *Service) update(ctx context.Context, id string, rule func(t *Ticket, now time.Time) error) (*Ticket, uint64, error) {
+	if !validID(id) {
+		return nil, 0, ErrNotFound
+	}
+	var after *Ticket
+	rev, err := s.store.Update(ctx, ticketKey(id), func(old []byte) ([]byte, time.Duration, error) {
+		if old == nil {
+			return nil, 0, ErrNotFound
+		}
+		t, err := decode(old)
+		if err != nil {
+			return nil, 0, err
+		}
+		now := time.Now().UTC()
+		if !now.Before(t.forget(s.config.Grace)) {
+			return nil, 0, ErrNotFound
+		}
+		if err := rule(t, now); err != nil {
+			return nil, 0, err
+		}
+		after = t
+		value, ttl, err := s.encode(t, now)
+		if err == nil && string(value) == string(old) {
+			return nil, 0, nil // a repeat
+		}
+		return value, ttl, err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return after, rev, nil
+}
+
+// encode gives the record and how long it is kept.
+func (s *Service) encode(t *Ticket, now time.Time) ([]byte, time.Duration, error) {
+	value, err := json.Marshal(t)
+	return value, t.forget(s.config.Grace).Sub(now), err
+}

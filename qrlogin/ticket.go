@@ -1,0 +1,230 @@
+package qrlogin
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"log/slog"
+	"time"
+
+	"scanlogin/auth"
+)
+
+// Status is where a ticket stands (contract section 1).
+type Status string
+
+const (
+	Pending   Status = "pending"
+	Scanned   Status = "scanned"
+	Confirmed Status = "confirmed"
+	Consumed  Status = "consumed"
+	Denied    Status = "denied"
+	Canceled  Status = "canceled"
+	Expired   Status = "expired"
+)
+
+// Final says that no move leads out of this status any more.
+func (s Status) Final() bool {
+	return s == Consumed || s == Denied || s == Canceled || s == Expired
+}
+
+// ByUser is the reason of a ticket that its scanner denied.
+const ByUser = "by_user"
+
+// answered is how long a final ticket is still known (contract section 1).
+const answered = 60 * time.Second
+
+// Ticket is one login attempt as it is stored. Secrets are kept as SHA-256
+// only; Expired is never stored, it is what the others are past Deadline.
+type Ticket struct {
+	ID          string        `json:"id"`
+	Status      Status        `json:"status"`
+	ClientID    string        `json:"client"`
+	Scope       string        `json:"scope,omitempty"`
+	Device      bool          `json:"device,omitempty"`    // made through the RFC 8628 door
+	Challenge   string        `json:"challenge,omitempty"` // RFC 7636, S256
+	SecretHash  []byte        `json:"secret"`              // of device_code's random half
+	ConfirmHash []byte        `json:"confirm,omitempty"`   // of the live confirm_token
+	Facts       Facts         `json:"facts"`
+	By          auth.Identity `json:"by,omitzero"` // the scanner
+	Reason      string        `json:"reason,omitempty"`
+	SID         string        `json:"sid,omitempty"` // the session it was redeemed for
+	Created     time.Time     `json:"created"`
+	Deadline    time.Time     `json:"deadline"`         // of the present status, unless final
+	Decided     time.Time     `json:"decided,omitzero"` // when the scanner confirmed
+	Ended       time.Time     `json:"ended,omitzero"`   // when it became final
+}
+
+// Facts are what the server saw of the asking browser: parsed words, never
+// bytes that the browser chose. What is not known is empty.
+type Facts struct {
+	Browser string `json:"browser,omitempty"`
+	OS      string `json:"os,omitempty"`
+	IP      string `json:"ip,omitempty"` // a prefix: 203.0.113.0/24, 2001:db8::/48
+}
+
+// LogValue keeps hashes, names and addresses out of logs.
+func (t Ticket) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", t.ID), slog.String("status", string(t.Status)), slog.String("client", t.ClientID))
+}
+
+// At is the status at a moment: a ticket past its deadline is expired,
+// whoever looks.
+func (t *Ticket) At(now time.Time) Status {
+	if !t.Status.Final() && !now.Before(t.Deadline) {
+		return Expired
+	}
+	return t.Status
+}
+
+// end is the moment at which the ticket became, or becomes by itself, final.
+func (t *Ticket) end() time.Time {
+	if t.Status.Final() {
+		return t.Ended
+	}
+	return t.Deadline
+}
+
+// forget is the moment from which the ticket is unknown. A consumed one has
+// to outlive the grace, or a late replay would look like a made-up code.
+func (t *Ticket) forget(grace time.Duration) time.Time {
+	if t.Status == Consumed {
+		return t.Ended.Add(max(answered, 2*grace))
+	}
+	return t.end().Add(answered)
+}
+
+// scan binds the ticket to the user who scans. The same user may scan again
+// until the confirm: the new confirm token replaces the old one, the deadline
+// stays. fresh says that the QR text (or what stands for it) is still good.
+func (t *Ticket) scan(by auth.Identity, confirmHash []byte, fresh bool, ttl time.Duration, now time.Time) error {
+	status, same := t.At(now), t.By.Sub() == by.Sub()
+	switch {
+	case status == Expired:
+		return ErrTicketExpired
+	case status == Scanned && same:
+		t.ConfirmHash = confirmHash
+		return nil
+	case !fresh:
+		return ErrQRExpired
+	case status == Pending:
+		t.Status, t.By, t.ConfirmHash, t.Deadline = Scanned, by, confirmHash, now.Add(ttl)
+		return nil
+	case (status == Scanned || status == Confirmed || status == Consumed) && !same:
+		return ErrAlreadyScanned
+	}
+	return ErrInvalidState
+}
+
+// scanner refuses everybody but the user who scanned (contract section 4,
+// order of errors).
+func (t *Ticket) scanner(by auth.Identity, now time.Time) error {
+	switch status := t.At(now); {
+	case status == Pending:
+		return ErrInvalidState
+	case t.By == (auth.Identity{}) && status == Expired:
+		return ErrTicketExpired
+	case t.By == (auth.Identity{}):
+		return ErrInvalidState
+	case t.By.Sub() != by.Sub():
+		return ErrNotScanner
+	}
+	return nil
+}
+
+// holder refuses everybody but the scanner with the live confirm token.
+func (t *Ticket) holder(by auth.Identity, confirmToken string, now time.Time) error {
+	if err := t.scanner(by, now); err != nil {
+		return err
+	}
+	if !hashes(confirmToken, t.ConfirmHash) {
+		return ErrInvalidConfirmToken
+	}
+	return nil
+}
+
+// confirm lets the browser in: it may redeem within ttl.
+func (t *Ticket) confirm(by auth.Identity, confirmToken string, ttl time.Duration, now time.Time) error {
+	if err := t.holder(by, confirmToken, now); err != nil {
+		return err
+	}
+	switch t.At(now) {
+	case Confirmed, Consumed: // a repeat
+		return nil
+	case Scanned:
+		t.Status, t.Decided, t.Deadline = Confirmed, now, now.Add(ttl)
+		return nil
+	case Expired:
+		return ErrTicketExpired
+	}
+	return ErrInvalidState
+}
+
+// deny ends the ticket; allowed until it is consumed.
+func (t *Ticket) deny(by auth.Identity, confirmToken string, now time.Time) error {
+	if err := t.holder(by, confirmToken, now); err != nil {
+		return err
+	}
+	switch status := t.At(now); {
+	case status == Denied && t.Reason == ByUser: // a repeat
+		return nil
+	case status == Scanned || status == Confirmed:
+		t.Status, t.Reason, t.Ended = Denied, ByUser, now
+		return nil
+	case status == Expired:
+		return ErrTicketExpired
+	}
+	return ErrInvalidState
+}
+
+// cancel is the browser giving up.
+func (t *Ticket) cancel(now time.Time) error {
+	switch t.At(now) {
+	case Canceled: // a repeat
+		return nil
+	case Pending, Scanned, Confirmed:
+		t.Status, t.Ended = Canceled, now
+		return nil
+	}
+	return ErrInvalidState
+}
+
+// redeem marks the ticket consumed for the session sid. For grace after the
+// first success it is a repeat and t.SID is that first session; later
+// errReplayed says that the proofs came once more.
+func (t *Ticket) redeem(sid string, grace time.Duration, now time.Time) error {
+	switch t.At(now) {
+	case Pending, Scanned:
+		return ErrAuthorizationPending
+	case Confirmed:
+		t.Status, t.SID, t.Ended = Consumed, sid, now
+		return nil
+	case Consumed:
+		if now.Before(t.Ended.Add(grace)) {
+			return nil
+		}
+		return errReplayed
+	case Denied, Canceled:
+		return ErrAccessDenied
+	}
+	return ErrExpiredToken
+}
+
+// proves says that deviceSecret and verifier (RFC 7636) are the browser's.
+func (t *Ticket) proves(deviceSecret, verifier string) bool {
+	if !hashes(deviceSecret, t.SecretHash) {
+		return false
+	}
+	if t.Challenge == "" {
+		return verifier == ""
+	}
+	return subtle.ConstantTimeCompare([]byte(challengeOf(verifier)), []byte(t.Challenge)) == 1
+}
+
+func hash(secret string) []byte {
+	sum := sha256.Sum256([]byte(secret))
+	return sum[:]
+}
+
+func hashes(secret string, sum []byte) bool {
+	return subtle.ConstantTimeCompare(hash(secret), sum) == 1
+}
