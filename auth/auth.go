@@ -90,8 +90,9 @@ func Clients(publicURL string) map[string]Client {
 	}
 }
 
-// scope checks a space-separated scope against the client's; none means all.
-func (c Client) scope(asked string) (string, error) {
+// Granted checks a space-separated scope against the client's; none means all.
+// ErrInvalidScope.
+func (c Client) Granted(asked string) (string, error) {
 	return narrow(strings.Join(c.Scopes, " "), asked)
 }
 

@@ -84,7 +84,7 @@ func (s *Service) Issue(ctx context.Context, g Grant) (Tokens, error) {
 	if !ok {
 		return Tokens{}, fmt.Errorf("auth: unknown client %q", g.ClientID)
 	}
-	scope, err := client.scope(g.Scope)
+	scope, err := client.Granted(g.Scope)
 	if err != nil {
 		return Tokens{}, err
 	}

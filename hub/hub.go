@@ -216,10 +216,14 @@ func (h *Hub) release(c *conn) {
 	h.wg.Done()
 }
 
-// hold makes s the one socket of an exclusive topic; an older one is sent away.
+// hold makes s the one socket of an exclusive topic; the older of the two is
+// sent away, also when it comes here later than the newer one.
 func (h *Hub) hold(key string, s *socket) {
 	h.mu.Lock()
 	old := h.holder[key]
+	if old != nil && old.born > s.born {
+		old, s = s, old
+	}
 	h.holder[key] = s
 	h.mu.Unlock()
 	if old != nil {

@@ -326,3 +326,17 @@ func (r *rig) observed(name string) (n int) {
 	}
 	return n
 }
+
+// The older of two sockets may be the later one to hold the topic.
+func TestNewerSocketStaysWhoeverHoldsFirst(t *testing.T) {
+	for name, order := range map[string][2]int{"older first": {0, 1}, "newer first": {1, 0}} {
+		h := New(nil, Config{})
+		sockets := [2]*socket{{conn: conn{hub: h, born: 1, paying: true}}, {conn: conn{hub: h, born: 2, paying: true}}}
+		for _, i := range order {
+			h.hold("a", sockets[i])
+		}
+		if h.holder["a"] != sockets[1] || sockets[0].code != Replaced || sockets[1].code != 0 {
+			t.Errorf("%s: older %v, newer %v", name, sockets[0].code, sockets[1].code)
+		}
+	}
+}

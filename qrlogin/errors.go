@@ -16,7 +16,6 @@ var (
 
 	ErrInvalidClient        = errors.New("qrlogin: unknown client")
 	ErrUnauthorizedClient   = errors.New("qrlogin: client may not use this door")
-	ErrInvalidScope         = errors.New("qrlogin: scope not allowed for this client")
 	ErrInvalidCodeChallenge = errors.New("qrlogin: code challenge is not a S256 challenge")
 
 	// RFC 8628 section 3.5 and RFC 6749 section 5.2.

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -96,7 +94,7 @@ type Created struct {
 }
 
 // Create makes a ticket. Errors: ErrInvalidClient, ErrUnauthorizedClient,
-// ErrInvalidScope, ErrInvalidCodeChallenge.
+// auth.ErrInvalidScope, ErrInvalidCodeChallenge.
 func (s *Service) Create(ctx context.Context, r Request) (Created, error) {
 	client, ok := s.config.Clients[r.ClientID]
 	switch {
@@ -107,7 +105,7 @@ func (s *Service) Create(ctx context.Context, r Request) (Created, error) {
 	case !validChallenge(r.Challenge, r.ChallengeMethod):
 		return Created{}, ErrInvalidCodeChallenge
 	}
-	scope, err := grantedScope(client, r.Scope)
+	scope, err := client.Granted(r.Scope)
 	if err != nil {
 		return Created{}, err
 	}
@@ -149,19 +147,6 @@ func (s *Service) createUserCode(ctx context.Context, ticketID string) (string, 
 		}
 		return FormatUserCode(code), err
 	}
-}
-
-func grantedScope(client auth.Client, wanted string) (string, error) {
-	names := strings.Fields(wanted)
-	if len(names) == 0 {
-		return strings.Join(client.Scopes, " "), nil
-	}
-	for _, name := range names {
-		if !slices.Contains(client.Scopes, name) || name == auth.Phone {
-			return "", ErrInvalidScope
-		}
-	}
-	return strings.Join(names, " "), nil
 }
 
 // Open lets the browser read its ticket. Errors: ErrNotFound,

@@ -293,7 +293,7 @@ func TestSlowDownNeverWithholdsADecision(t *testing.T) {
 
 func TestScopes(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		for scope, wanted := range map[string]error{"": nil, "profile": nil, "phone": qrlogin.ErrInvalidScope, "profile phone": qrlogin.ErrInvalidScope, "admin": qrlogin.ErrInvalidScope} {
+		for scope, wanted := range map[string]error{"": nil, "profile": nil, "phone": auth.ErrInvalidScope, "profile phone": auth.ErrInvalidScope, "admin": auth.ErrInvalidScope} {
 			_, err := w.Create(t.Context(), qrlogin.Request{ClientID: "web", Scope: scope})
 			want(t, "scope "+scope, err, wanted)
 		}

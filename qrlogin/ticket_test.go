@@ -272,7 +272,7 @@ func TestForgedQRTextIsUnknown(t *testing.T) {
 			t.Errorf("changed at %d: %v", i, err)
 		}
 	}
-	for _, forged := range []string{"", id, token + "A", token[1:], token + "=", " " + token, qrToken([]byte("other"), id, 7)} {
+	for _, forged := range []string{"", id, token + "A", token[1:], token + "=", " " + token, token + "\n", token[:5] + "\r\n" + token[5:], qrToken([]byte("other"), id, 7)} {
 		if _, _, err := parseQRToken(key, forged); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%q: %v", forged, err)
 		}

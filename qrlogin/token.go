@@ -21,8 +21,16 @@ const (
 	qrLate  = 10 * time.Second // a QR text that was just replaced is still good
 )
 
-// b64 refuses padding, line breaks and stray bits: one value, one spelling.
 var b64 = base64.RawURLEncoding.Strict()
+
+// unb64 refuses padding, stray bits and, which the library skips, line
+// breaks: one value, one spelling.
+func unb64(text string) ([]byte, error) {
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, ErrNotFound
+	}
+	return b64.DecodeString(text)
+}
 
 func random(n int) string {
 	b := make([]byte, n)
@@ -32,7 +40,7 @@ func random(n int) string {
 
 // validID spares the store a look-up for what can't be a ticket id.
 func validID(id string) bool {
-	b, err := b64.DecodeString(id)
+	b, err := unb64(id)
 	return err == nil && len(b) == idBytes
 }
 
@@ -58,7 +66,7 @@ func validChallenge(challenge, method string) bool {
 	if challenge == "" && method == "" {
 		return true
 	}
-	b, err := b64.DecodeString(challenge)
+	b, err := unb64(challenge)
 	return method == "S256" && err == nil && len(b) == sha256.Size
 }
 
@@ -72,7 +80,7 @@ func qrToken(key []byte, ticketID string, step uint32) string {
 }
 
 func parseQRToken(key []byte, token string) (ticketID string, step uint32, err error) {
-	b, err := b64.DecodeString(token)
+	b, err := unb64(token)
 	if err != nil || len(b) != idBytes+4+macBytes || !hmac.Equal(b[idBytes+4:], qrMAC(key, b[:idBytes+4])) {
 		return "", 0, ErrNotFound
 	}
