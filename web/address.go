@@ -1,0 +1,88 @@
+package web
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/mileusna/useragent"
+
+	"scanlogin/qrlogin"
+)
+
+// clientAddr is who asked: the TCP peer, unless that is a trusted proxy; then
+// the rightmost entry of X-Forwarded-For that is not one. Headers of anybody
+// else change nothing. Invalid: not known.
+func (s *Server) clientAddr(r *http.Request) netip.Addr {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		if !s.trusted(addr) {
+			break
+		}
+		if addr, err = netip.ParseAddr(strings.TrimSpace(hop)); err != nil {
+			return netip.Addr{} // the proxy said nothing usable
+		}
+	}
+	return addr.Unmap().WithZone("")
+}
+
+func (s *Server) trusted(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	return slices.ContainsFunc(s.config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// maskAddr is what a phone may learn of the browser's address: its /24 or /48;
+// nothing of one that is not known.
+func maskAddr(addr netip.Addr) string {
+	bits := 48
+	switch {
+	case !addr.IsValid():
+		return ""
+	case addr.Is4():
+		bits = 24
+	}
+	prefix, _ := addr.Prefix(bits) // both fit
+	return prefix.String()
+}
+
+// facts are what this server saw of the browser.
+func (s *Server) facts(r *http.Request) qrlogin.Facts {
+	ua := useragent.Parse(r.UserAgent())
+	f := qrlogin.Facts{Browser: known(browsers, ua.Name), OS: known(systems, ua.OS)}
+	// Behind a proxy that is not trusted every browser has the proxy's address.
+	if len(s.config.TrustedProxies) > 0 || !strings.HasPrefix(s.config.PublicURL, "https:") {
+		f.IP = maskAddr(s.clientAddr(r))
+	}
+	return f
+}
+
+// The parser hands unknown names through as the client wrote them; only words
+// of these lists reach a phone.
+var (
+	browsers = []string{
+		useragent.Opera, useragent.OperaMini, useragent.OperaTouch, useragent.Chrome, useragent.HeadlessChrome,
+		useragent.Firefox, useragent.InternetExplorer, useragent.Safari, useragent.Edge, useragent.Vivaldi,
+		useragent.SamsungBrowser,
+	}
+	systems = []string{
+		useragent.Windows, useragent.WindowsPhone, useragent.Android, useragent.MacOS, useragent.IOS,
+		useragent.Linux, useragent.FreeBSD, useragent.ChromeOS, useragent.BlackBerry,
+	}
+)
+
+func known(words []string, word string) string {
+	if slices.Contains(words, word) {
+		return word
+	}
+	return ""
+}

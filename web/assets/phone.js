@@ -1,0 +1,43 @@
+// Comfort for the phone pages; every one of them works without it.
+
+// Most logins end within the first look.
+const FIRST_MS = 500;
+const AGAIN_MS = 2000;
+
+// A page that only leads on does so by itself, once somebody looks at it: a
+// preview or a prerendered page must not take a login.
+function leadOn() {
+  const form = document.querySelector('form[data-auto]');
+  const back = performance.getEntriesByType('navigation')[0]?.type === 'back_forward';
+  if (!form || back || document.hidden || document.prerendering) return;
+  form.removeAttribute('data-auto');
+  form.requestSubmit();
+}
+
+// The result page of a running login looks again until the end is known.
+async function look() {
+  try {
+    const response = await fetch(location.href, { headers: { Accept: 'text/html' } });
+    if (response.ok) {
+      const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+      const next = page.querySelector('main');
+      const old = document.querySelector('main');
+      if (next.dataset.status !== old.dataset.status) {
+        document.title = page.title;
+        old.replaceWith(document.adoptNode(next));
+        document.querySelector('h1').focus();
+      }
+    }
+  } catch { /* No network: the page stays as it is until the next look. */ }
+  lookLater(AGAIN_MS);
+}
+
+function lookLater(wait) {
+  if (document.querySelector('main[data-waiting]')) setTimeout(look, wait);
+}
+
+leadOn();
+document.addEventListener('visibilitychange', leadOn);
+document.addEventListener('prerenderingchange', leadOn);
+document.querySelector('[autofocus]')?.focus({ preventScroll: true });
+lookLater(FIRST_MS);

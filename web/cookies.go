@@ -1,0 +1,111 @@
+package web
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"scanlogin/auth"
+)
+
+// visit is what a page's cookie says: who is signed in there, if anybody, and
+// a nonce that forms and proofs are bound to. The cookie is signed, not
+// secret: it names a session, which the store may have ended.
+type visit struct {
+	Sub   string `json:"sub,omitzero"`
+	SID   string `json:"sid,omitzero"`
+	Lang  string `json:"lang,omitzero"` // chosen by the person
+	Nonce string `json:"nonce"`
+}
+
+// cookie is the kind of page a visit belongs to; the kinds never mix.
+type cookie string
+
+const (
+	phoneCookie cookie = "scanlogin-phone"
+	webCookie   cookie = "scanlogin-web"
+)
+
+func (s *Server) cookieName(c cookie) string {
+	if s.secure() {
+		return "__Host-" + string(c)
+	}
+	return string(c)
+}
+
+func (s *Server) secure() bool { return strings.HasPrefix(s.config.PublicURL, "https:") }
+
+// mac signs text for one purpose.
+func (s *Server) mac(ctx context.Context, purpose, text string) (string, error) {
+	key, err := s.config.Derive(ctx, purpose)
+	if err != nil {
+		return "", err
+	}
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)), nil
+}
+
+func (s *Server) checkMAC(ctx context.Context, purpose, text, mac string) (bool, error) {
+	want, err := s.mac(ctx, purpose, text)
+	return err == nil && hmac.Equal([]byte(want), []byte(mac)), err
+}
+
+// visit reads the cookie; a missing or forged one is a new, signed-out visit.
+func (s *Server) visit(r *http.Request, c cookie) (v visit, isNew bool, err error) {
+	fresh := visit{Nonce: rand.Text()}
+	got, err := r.Cookie(s.cookieName(c))
+	if err != nil {
+		return fresh, true, nil
+	}
+	payload, mac, _ := strings.Cut(got.Value, ".")
+	good, err := s.checkMAC(r.Context(), string(c), payload, mac)
+	if err != nil || !good {
+		return fresh, true, err
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(payload)
+	if err == nil {
+		err = json.Unmarshal(raw, &v)
+	}
+	if err != nil {
+		return fresh, true, nil
+	}
+	return v, false, nil
+}
+
+// remember sets the cookie.
+func (s *Server) remember(w http.ResponseWriter, r *http.Request, c cookie, v visit) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	payload := base64.RawURLEncoding.EncodeToString(raw)
+	mac, err := s.mac(r.Context(), string(c), payload)
+	if err != nil {
+		return err
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: s.cookieName(c), Value: payload + "." + mac, Path: "/", HttpOnly: true,
+		Secure: s.secure(), SameSite: http.SameSiteLaxMode, MaxAge: int(s.config.SessionTTL.Seconds()),
+	})
+	return nil
+}
+
+// who is the person signed in on this page; the zero Principal: nobody, or
+// the session has ended.
+func (s *Server) who(ctx context.Context, v visit) (auth.Principal, error) {
+	if v.SID == "" {
+		return auth.Principal{}, nil
+	}
+	p, err := s.auth.Session(ctx, v.Sub, v.SID)
+	if err != nil && !unavailable(err) && explain(err) != errInternal {
+		return auth.Principal{}, nil
+	}
+	return p, err
+}

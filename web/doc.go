@@ -1,0 +1,44 @@
+// Package web speaks HTTP: a handler decodes, makes one call to a room behind
+// it, and encodes. An `if` about tickets belongs in qrlogin, one about
+// sessions in auth, one about connections in hub.
+//
+//	server.go     routes, and which rules each group of them is under
+//	guard.go      what no request escapes: log line, headers, origins, deadline
+//	decode.go     strict JSON and forms, bearer tokens
+//	errors.go     the one table from an error to status, code and words
+//	address.go    who asked: client address behind proxies, parsed User-Agent
+//	tickets.go    the browser's routes        wire.go   its snapshots and frames
+//	phone.go      the phone's routes          oauth.go  tokens, RFC 8628, RFC 8414
+//	qr.go         the QR as 1-bit PNG, SVG, terminal text
+//	pages.go      HTML: languages, templates  phonepages.go  the phone's pages
+//	cookies.go    the pages' signed cookies   health.go, metrics.go  for operators
+//	openapi.yaml  every route and shape; the tests hold each answer against it
+//	assets/ templates/ locales/  what browsers load; no build step
+//
+// # Decisions
+//
+// One error table. Rooms return sentinel errors, web alone knows their status
+// and code word; an unknown error is 500 and its text stays in the log. A
+// store that can't answer is recognised by the method Unavailable() bool, so
+// that web does not import the backend.
+//
+// Every wire shape is a struct in this room, also those that the hub sends:
+// the hub gets an encoder per topic and knows no JSON.
+//
+// HandshakeError is a function and not a method, because cmd needs it to make
+// the hub, which the Server needs to be made: a refused upgrade is a problem
+// like every other one, without a hub that knows of problems.
+//
+// Deadlines are per group of routes: what asks the store has 0.9 s, what
+// waits for a change has none of its own. net/http's write deadline is lifted
+// only from the latter.
+//
+// Pages are HTML forms first; scripts only save taps. A GET never scans,
+// because cameras, mail filters and link previews open links too. The signed
+// cookie names a session and the store says whether it lives, so signing out
+// anywhere works at once; it carries the chosen language as well, because a
+// second cookie would have to be explained.
+//
+// The QR picture is drawn by us from the encoder's bitmap: its own PNG takes
+// four times as long and, scaled to a size, draws uneven modules.
+package web

@@ -1,0 +1,206 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"scanlogin/auth"
+	"scanlogin/hub"
+	"scanlogin/qrlogin"
+)
+
+// failure is an answer that is not a success: its status, its code word (the
+// contract's) and a sentence for people.
+type failure struct {
+	status int
+	code   string
+	detail string
+}
+
+func (f *failure) Error() string { return "web: " + f.code }
+
+// What web itself finds wrong with a request (contract section 2).
+var (
+	errInvalidJSON       = &failure{400, "invalid_json", "The body must be one JSON object without duplicate members."}
+	errUnknownMember     = &failure{400, "unknown_member", "The body has a member that this request does not know."}
+	errInvalidString     = &failure{400, "invalid_string", "A string holds NUL or is not UTF-8."}
+	errInvalidRequest    = &failure{400, "invalid_request", "A part of the request is missing or malformed."}
+	errHandshake         = &failure{400, "invalid_request", "This address takes a WebSocket handshake (RFC 6455 section 4.2.1)."}
+	errTokenInURL        = &failure{400, "token_in_url", "Credentials do not belong in a URL: use the Authorization header or the body."}
+	errInvalidSize       = &failure{400, "invalid_size", "scale must be a whole number from 1 to 16."}
+	errUnsupportedGrant  = &failure{400, "unsupported_grant_type", "This grant_type is not supported."}
+	errNoCredential      = &failure{401, "invalid_token", "This needs a bearer token."}
+	errNoDeviceCode      = &failure{401, "invalid_device_code", "This needs the device_code as a bearer token."}
+	errPhoneToken        = &failure{403, "phone_token_required", "Only a phone that signed in itself may do this."}
+	errCrossOrigin       = &failure{403, "cross_origin", "This origin may not call this server."}
+	errNotFound          = &failure{404, "not_found", "There is nothing at this address."}
+	errMethod            = &failure{405, "method_not_allowed", "This address does not know this method; Allow lists those it knows."}
+	errBodyTooLarge      = &failure{413, "body_too_large", "The body is larger than 8 KiB."}
+	errMediaType         = &failure{415, "unsupported_media_type", "The body's Content-Type or Content-Encoding is not one that this address takes."}
+	errInternal          = &failure{500, "internal", "Something went wrong on our side. The request id finds it in the log."}
+	errStoreUnavailable  = &failure{503, "store_unavailable", "The store does not answer. Nothing was lost; try again."}
+	errOverloaded        = &failure{503, "overloaded", "This instance takes no new connections now; try again."}
+	errClientCredentials = &failure{401, "invalid_client", "The client is unknown or its credentials are wrong."}
+)
+
+// table turns the errors of the other rooms into answers; it is the only
+// place that does. Unknown errors are 500, and their text stays in the log.
+var table = []struct {
+	err error
+	failure
+}{
+	{qrlogin.ErrNotFound, failure{404, "ticket_not_found", "There is no such ticket."}},
+	{qrlogin.ErrInvalidState, failure{409, "invalid_state", "The ticket is past this move, or not there yet."}},
+	{qrlogin.ErrNotScanner, failure{403, "not_scanner", "Another user scanned this ticket."}},
+	{qrlogin.ErrInvalidConfirmToken, failure{403, "invalid_confirm_token", "The confirm_token is not the live one of this ticket."}},
+	{qrlogin.ErrTicketExpired, failure{410, "ticket_expired", "The ticket has expired; start again."}},
+	{qrlogin.ErrQRExpired, failure{410, "qr_expired", "This QR code was replaced; scan the one on the screen now."}},
+	{qrlogin.ErrAlreadyScanned, failure{409, "already_scanned", "Another user scanned this ticket first."}},
+	{qrlogin.ErrInvalidDeviceCode, failure{401, "invalid_device_code", "The device_code is not this ticket's."}},
+	{qrlogin.ErrInvalidClient, *errClientCredentials},
+	{qrlogin.ErrUnauthorizedClient, failure{400, "unauthorized_client", "The client may not use this way of asking."}},
+	{qrlogin.ErrInvalidCodeChallenge, failure{400, "invalid_code_challenge", "code_challenge must be base64url of a SHA-256, with code_challenge_method=S256."}},
+	{qrlogin.ErrAuthorizationPending, failure{400, "authorization_pending", "The phone has not decided yet."}},
+	{qrlogin.ErrSlowDown, failure{400, "slow_down", "Poll at the interval you were told."}},
+	{qrlogin.ErrAccessDenied, failure{400, "access_denied", "The login was refused."}},
+	{qrlogin.ErrExpiredToken, failure{400, "expired_token", "The login took too long; start again."}},
+	{qrlogin.ErrInvalidGrant, failure{400, "invalid_grant", "The grant is unknown, used, or not this client's."}},
+	{auth.ErrInvalidGrant, failure{400, "invalid_grant", "The grant is unknown, used, or not this client's."}},
+	{auth.ErrInvalidScope, failure{400, "invalid_scope", "This scope is more than the client, or the grant, may have."}},
+	{auth.ErrSessionEnded, failure{401, "invalid_token", "The session has ended."}},
+	{auth.ErrInvalidToken, failure{401, "invalid_token", "The access token is not valid."}},
+	{auth.ErrInvalidCredential, failure{401, "invalid_credential", "The credential was not accepted."}},
+	{hub.ErrClosed, *errOverloaded},
+	{auth.ErrUnknownProvider, failure{404, "not_found", "There is no such provider."}},
+}
+
+// explain finds the answer to an error.
+func explain(err error) *failure {
+	var own *failure
+	if errors.As(err, &own) {
+		return own
+	}
+	for i := range table {
+		if errors.Is(err, table[i].err) {
+			return &table[i].failure
+		}
+	}
+	if unavailable(err) {
+		return errStoreUnavailable
+	}
+	return errInternal
+}
+
+// unavailable recognises a store that could not answer in time.
+func unavailable(err error) bool {
+	var u interface{ Unavailable() bool }
+	return errors.As(err, &u) && u.Unavailable() || errors.Is(err, context.DeadlineExceeded)
+}
+
+// problem is RFC 9457; oauthError is RFC 6749 section 5.2.
+type problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Code      string `json:"code"`
+	RequestID string `json:"request_id"`
+}
+
+type oauthError struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+// fail answers an API request with an error.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(r.Context().Err(), context.Canceled) {
+		w.WriteHeader(statusLeft)
+		return
+	}
+	f := explain(err)
+	if f == errInternal {
+		s.log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("request_id", requestID(r)), slog.Any("error", err))
+	} else if f == errStoreUnavailable {
+		s.log.LogAttrs(r.Context(), slog.LevelWarn, "store unavailable", slog.String("request_id", requestID(r)), slog.Any("error", err))
+	}
+	writeFailure(w, r, f)
+}
+
+// HandshakeError answers what is no WebSocket handshake, as hub.Config wants.
+func HandshakeError(w http.ResponseWriter, r *http.Request, status int, _ error) {
+	if status == http.StatusBadRequest {
+		writeFailure(w, r, errHandshake)
+	} else {
+		writeFailure(w, r, errInternal)
+	}
+}
+
+func writeFailure(w http.ResponseWriter, r *http.Request, f *failure) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	if f.status == 429 || f.status == 503 {
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	if f.status == 401 {
+		h.Set("WWW-Authenticate", challenge(r, f))
+	}
+	if strings.HasPrefix(r.URL.Path, "/oauth/") {
+		writeJSON(w, f.status, "application/json", oauthError{f.code, f.detail})
+		return
+	}
+	writeJSON(w, f.status, "application/problem+json", problem{
+		Type: "urn:scanlogin:" + f.code, Title: http.StatusText(f.status), Status: f.status,
+		Detail: f.detail, Code: f.code, RequestID: requestID(r),
+	})
+}
+
+// statusLeft is for our log and metrics: the client left before its answer,
+// which is nobody's fault.
+const statusLeft = 499
+
+// retryAfter is what a client is told to wait, in seconds, when this server
+// or its store is away: long enough not to hammer, short enough to feel quick.
+const retryAfter = 2
+
+// challenge is RFC 6750 section 3: no error code for who showed no credential.
+// Basic is offered only where it is taken, because browsers ask for a password
+// when a page's own request meets it.
+func challenge(r *http.Request, f *failure) string {
+	switch {
+	case f.code == "invalid_client" && strings.HasPrefix(r.URL.Path, "/oauth/"):
+		return `Basic realm="scanlogin"`
+	case f == errNoCredential || f == errNoDeviceCode || r.Header.Get("Authorization") == "":
+		return `Bearer realm="scanlogin"`
+	}
+	return `Bearer realm="scanlogin", error="invalid_token"`
+}
+
+func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // our own types always encode
+	}
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
+	w.WriteHeader(status)
+	w.Write(append(body, '\n'))
+}
+
+func noContent(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *Server) ok(w http.ResponseWriter, status int, v any) {
+	writeJSON(w, status, "application/json", v)
+}

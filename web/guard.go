@@ -1,0 +1,158 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+)
+
+type contextKey int
+
+const requestIDKey contextKey = iota
+
+func requestID(r *http.Request) string {
+	id, _ := r.Context().Value(requestIDKey).(string)
+	return id
+}
+
+// observe gives every request an id of our own, a log line and a metric, and
+// keeps a panic from taking the process down.
+func (s *Server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start, id := time.Now(), rand.Text()[:16]
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		ww.Header().Set("X-Request-Id", id)
+		defer func() {
+			if v := recover(); v != nil && v != http.ErrAbortHandler {
+				s.log.Error("panic in a request", "request_id", id, "panic", v, "stack", string(debug.Stack()))
+				if ww.Status() == 0 {
+					s.fail(ww, r, errInternal)
+				}
+			}
+			s.logRequest(r, ww.Status(), id, time.Since(start))
+		}()
+		next.ServeHTTP(ww, r)
+	})
+}
+
+func (s *Server) logRequest(r *http.Request, status int, id string, took time.Duration) {
+	route := chi.RouteContext(r.Context()).RoutePattern()
+	if route == "" || route == "/*" {
+		route = "none"
+	}
+	if status == 0 {
+		status = http.StatusSwitchingProtocols // hijacked
+	}
+	s.config.Metrics.request(route, r.Method, status, took)
+	level := slog.LevelInfo
+	if route == "/livez" || route == "/readyz" {
+		level = slog.LevelDebug // every probe of every balancer
+	}
+	s.log.LogAttrs(r.Context(), level, "request",
+		slog.String("request_id", id), slog.String("method", r.Method), slog.String("route", route),
+		slog.Int("status", status), slog.Duration("took", took.Round(time.Microsecond)))
+}
+
+// guard holds the rules that no request escapes.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		if strings.HasPrefix(s.config.PublicURL, "https:") {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		if tokenInURL(r) {
+			s.fail(w, r, errTokenInURL)
+			return
+		}
+		if !slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, r.Method) && s.crossOrigin(r) {
+			s.fail(w, r, errCrossOrigin)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// tokenInURL: URLs end up in logs, histories and Referer headers.
+func tokenInURL(r *http.Request) bool {
+	if r.URL.RawQuery == "" {
+		return false
+	}
+	query := r.URL.Query()
+	for _, name := range []string{"access_token", "token", "refresh_token", "device_code", "confirm_token"} {
+		if query.Has(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// crossOrigin: a state-changing request that a page of a foreign origin sent.
+func (s *Server) crossOrigin(r *http.Request) bool {
+	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
+	switch {
+	case site == "same-origin" || site == "none":
+		return false
+	case site == "" && origin == "":
+		return false
+	}
+	return !s.allowed(origin)
+}
+
+// allowed says whether an Origin is exactly the public URL's or a configured
+// one.
+func (s *Server) allowed(origin string) bool {
+	return origin != "" && (origin == s.config.PublicURL || slices.Contains(s.config.Origins, origin))
+}
+
+// cors lets pages of allowed origins call the API; never with cookies.
+func (s *Server) cors(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Add("Vary", "Origin")
+		if origin := r.Header.Get("Origin"); s.allowed(origin) {
+			h.Set("Access-Control-Allow-Origin", origin)
+			h.Set("Access-Control-Expose-Headers", "Retry-After, X-Request-Id")
+			if r.Method == http.MethodOptions {
+				h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
+				h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+				h.Set("Access-Control-Max-Age", "7200")
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// deadline bounds what a request may wait for the store.
+func deadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), storeDeadline)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// storeDeadline leaves room for the answer within the contract's second.
+const storeDeadline = 900 * time.Millisecond
+
+// endless lifts the server's read and write deadlines from a long request.
+func endless(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		c.SetReadDeadline(time.Time{})
+		c.SetWriteDeadline(time.Time{})
+		next.ServeHTTP(w, r)
+	})
+}

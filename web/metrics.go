@@ -1,0 +1,108 @@
+package web
+
+import (
+	"net/http"
+	"net/http/pprof"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"scanlogin/hub"
+)
+
+// Metrics is everything that is counted; no label is one that a stranger can
+// choose. Each instance of the program has one.
+type Metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.HistogramVec
+	moves    *prometheus.CounterVec
+	store    *prometheus.HistogramVec
+	sockets  *prometheus.HistogramVec
+}
+
+// NewMetrics makes the counters of one instance.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "scanlogin_http_request_duration_seconds", Help: "Time to answer a request, by route pattern.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+		}, []string{"route", "method", "status"}),
+		moves: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "scanlogin_ticket_moves_total", Help: "Answers that a ticket made a move, repeats included.",
+		}, []string{"to"}),
+		store:   operations("scanlogin_store_operation_duration_seconds", "Time of a store operation."),
+		sockets: operations("scanlogin_hub_event_duration_seconds", "Time of a hub event."),
+	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "scanlogin_build_info", Help: "1, labelled with this build."}, []string{"version", "go"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	m.registry.MustRegister(m.requests, m.moves, m.store, m.sockets, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func operations(name, help string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(0.00005, 2.5, 12),
+	}, []string{"name", "result"})
+}
+
+// Store observes a store operation.
+func (m *Metrics) Store(name string, took time.Duration, err error) {
+	m.store.WithLabelValues(name, result(err)).Observe(took.Seconds())
+}
+
+// Hub observes an event of the hub.
+func (m *Metrics) Hub(name string, took time.Duration, err error) {
+	m.sockets.WithLabelValues(name, result(err)).Observe(took.Seconds())
+}
+
+func result(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case unavailable(err):
+		return "unavailable"
+	}
+	return "refused"
+}
+
+// Watch shows the hub's open connections.
+func (m *Metrics) Watch(stats func() hub.Stats) {
+	gauge := func(transport string, value func(hub.Stats) int) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "scanlogin_sockets", Help: "Open connections, by transport.",
+			ConstLabels: prometheus.Labels{"transport": transport},
+		}, func() float64 { return float64(value(stats())) }))
+	}
+	gauge("ws", func(s hub.Stats) int { return s.WS })
+	gauge("sse", func(s hub.Stats) int { return s.SSE })
+	gauge("poll", func(s hub.Stats) int { return s.Poll })
+}
+
+func (m *Metrics) request(route, method string, status int, took time.Duration) {
+	switch method {
+	case "GET", "HEAD", "POST", "DELETE", "OPTIONS":
+	default:
+		method = "other"
+	}
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+func (m *Metrics) move(to string) { m.moves.WithLabelValues(to).Inc() }
+
+// Admin is the admin listener: never on the public port.
+func (m *Metrics) Admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}

@@ -1,0 +1,170 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"scanlogin/auth"
+	"scanlogin/hub"
+	"scanlogin/qrlogin"
+)
+
+// Config is what web needs besides the rooms it speaks for.
+type Config struct {
+	PublicURL      string                      // scheme and host; issuer, QR prefix, own origin
+	Origins        []string                    // allowed besides the public URL's
+	TrustedProxies []netip.Prefix              // whose X-Forwarded-For counts
+	Clients        map[string]auth.Client      // who may ask for tokens
+	Provider       string                      // that signs people in on the phone pages; empty: none does
+	DemoUsers      []string                    // offered on the demo provider's sign-in page
+	Heartbeat      time.Duration               // as told to sockets
+	SessionTTL     time.Duration               // how long a page's cookie may live
+	Version        string                      // of this build
+	Ping           func(context.Context) error // the store's health
+	Derive         func(ctx context.Context, purpose string) ([]byte, error)
+	Metrics        *Metrics
+	Logger         *slog.Logger
+}
+
+// Server is the public face: HTTP in, one call, HTTP out.
+type Server struct {
+	config  Config
+	tickets *qrlogin.Service
+	auth    *auth.Service
+	hub     *hub.Hub
+	log     *slog.Logger
+	qr      qrCache
+	hello   []byte
+	pages   *pages
+
+	leaving atomic.Bool // not ready for new traffic
+	full    atomic.Bool // takes no new watchers
+}
+
+//go:embed openapi.yaml
+var openAPI []byte
+
+// New wires the rooms; it touches neither network nor store.
+func New(t *qrlogin.Service, a *auth.Service, h *hub.Hub, c Config) *Server {
+	return &Server{
+		config: c, tickets: t, auth: a, hub: h, log: c.Logger,
+		hello: helloFrameFor(c.Heartbeat), pages: loadPages(),
+	}
+}
+
+// Leave takes this instance out: /readyz says 503, everything is still served.
+func (s *Server) Leave() { s.leaving.Store(true) }
+
+// Close refuses new watchers; requests that finish at once are still served.
+func (s *Server) Close() { s.full.Store(true) }
+
+// Handler is the public port.
+func (s *Server) Handler() http.Handler {
+	r := chi.NewRouter()
+	r.Use(s.observe, s.guard)
+	r.NotFound(s.notFound)
+	r.MethodNotAllowed(s.methodNotAllowed)
+
+	s.probes(r)
+	s.files(r)
+	r.Group(func(r chi.Router) {
+		r.Use(deadline)
+		s.pageRoutes(r)
+	})
+	r.Route("/v1", func(r chi.Router) {
+		r.Use(s.cors)
+		r.Group(func(r chi.Router) {
+			r.Use(endless)
+			r.Get("/tickets/{ticket_id}/ws", s.handleSocket)
+			r.Get("/tickets/{ticket_id}/events", s.handleEvents)
+			r.Get("/tickets/{ticket_id}", s.handleTicket)
+			r.Get("/tickets/{ticket_id}/decision", s.handleDecision)
+		})
+		r.Group(func(r chi.Router) {
+			r.Use(deadline)
+			r.Post("/tickets", s.handleCreate)
+			r.Delete("/tickets/{ticket_id}", s.handleCancel)
+			r.Get("/tickets/{ticket_id}/qr.png", s.handleQR(qrPNG, "image/png"))
+			r.Get("/tickets/{ticket_id}/qr.svg", s.handleQR(qrSVG, "image/svg+xml"))
+			r.Post("/tickets/{ticket_id}/confirm", s.handleConfirm)
+			r.Post("/tickets/{ticket_id}/deny", s.handleDeny)
+			r.Post("/scan", s.handleScan)
+			r.Post("/signin/{provider}", s.handleSignIn)
+		})
+	})
+	r.Route("/oauth", func(r chi.Router) {
+		r.Use(s.cors, deadline)
+		r.Post("/device_authorization", s.handleDeviceAuthorization)
+		r.Post("/token", s.handleToken)
+		r.Get("/userinfo", s.handleUserinfo)
+	})
+	return r
+}
+
+// files are what browsers of any origin may load.
+func (s *Server) files(r chi.Router) {
+	get(r.With(deadline), "/.well-known/jwks.json", s.handleJWKS)
+	get(r, "/.well-known/oauth-authorization-server", s.handleMetadata)
+	get(r, "/openapi.yaml", func(w http.ResponseWriter, r *http.Request) {
+		s.public(w, r, "application/yaml", openAPI)
+	})
+	fs.WalkDir(assets, "assets", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		body, err := assets.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		get(r, strings.TrimPrefix(path, "assets"), func(w http.ResponseWriter, r *http.Request) {
+			s.public(w, r, contentTypeOf(path), body)
+		})
+		return nil
+	})
+}
+
+// get also takes HEAD, with which monitors and link checkers look at pages and
+// files; net/http leaves the body out.
+func get(r chi.Router, pattern string, h http.HandlerFunc) {
+	r.Get(pattern, h)
+	r.Head(pattern, h)
+}
+
+// notFound tells people in words, programs in JSON.
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
+	api := strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasPrefix(r.URL.Path, "/oauth/")
+	if strings.Contains(r.Header.Get("Accept"), "text/html") && !api {
+		s.failPage(w, r, new(visit), errNotFound)
+		return
+	}
+	s.fail(w, r, errNotFound)
+}
+
+// methodNotAllowed lists what the address knows (RFC 9110 section 15.5.6). The
+// router also comes here with a method it has never heard of, whatever the
+// address.
+func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	routes, path := chi.RouteContext(r.Context()).Routes, cmp.Or(r.URL.RawPath, r.URL.Path)
+	var allow []string
+	for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
+		if routes.Match(chi.NewRouteContext(), method, path) {
+			allow = append(allow, method)
+		}
+	}
+	if allow == nil {
+		s.fail(w, r, errNotFound)
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allow, ", "))
+	s.fail(w, r, errMethod)
+}

@@ -1,0 +1,276 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"scanlogin/auth"
+	"scanlogin/hub"
+	"scanlogin/qrlogin"
+)
+
+// createRequest is the body of POST /v1/tickets and, as a form, of
+// POST /oauth/device_authorization (RFC 8628 section 3.1, RFC 7636 section 4.3).
+type createRequest struct {
+	ClientID            string `json:"client_id"`
+	Scope               string `json:"scope"`
+	CodeChallenge       string `json:"code_challenge"`
+	CodeChallengeMethod string `json:"code_challenge_method"`
+	UserCode            bool   `json:"user_code"`
+}
+
+// created is a new ticket as its browser gets it, once.
+type created struct {
+	snapshot
+	DeviceCode      string `json:"device_code"`
+	Interval        int64  `json:"interval"`
+	UserCode        string `json:"user_code,omitzero"`
+	VerificationURI string `json:"verification_uri,omitzero"`
+}
+
+func (s *Server) handleCreate(w http.ResponseWriter, r *http.Request) {
+	in, err := decodeCreate(w, r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if in.ClientID == "" {
+		in.ClientID = "web"
+	}
+	s.create(w, r, in, false, http.StatusCreated)
+}
+
+func (s *Server) handleDeviceAuthorization(w http.ResponseWriter, r *http.Request) {
+	form, err := decodeForm(w, r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	client, err := s.authenticateClient(r, form)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	in := createForm(form)
+	in.ClientID = client.ID
+	s.create(w, r, in, true, http.StatusOK)
+}
+
+// decodeCreate takes either kind of body (contract section 2).
+func decodeCreate(w http.ResponseWriter, r *http.Request) (in createRequest, err error) {
+	if media, _ := mediaType(r); media != formType {
+		err = decodeJSON(w, r, &in) // which also refuses other types
+		return in, err
+	}
+	form, err := decodeForm(w, r)
+	if err != nil {
+		return in, err
+	}
+	in = createForm(form)
+	switch form.Get("user_code") {
+	case "", "false":
+	case "true":
+		in.UserCode = true
+	default:
+		err = errInvalidRequest
+	}
+	return in, err
+}
+
+func createForm(form url.Values) createRequest {
+	return createRequest{
+		ClientID: form.Get("client_id"), Scope: form.Get("scope"),
+		CodeChallenge: form.Get("code_challenge"), CodeChallengeMethod: form.Get("code_challenge_method"),
+	}
+}
+
+func (s *Server) create(w http.ResponseWriter, r *http.Request, in createRequest, device bool, status int) {
+	t, err := s.tickets.Create(r.Context(), qrlogin.Request{
+		ClientID: in.ClientID, Scope: in.Scope, Challenge: in.CodeChallenge, ChallengeMethod: in.CodeChallengeMethod,
+		UserCode: in.UserCode, Device: device, Facts: s.facts(r),
+	})
+	if device && errors.Is(err, qrlogin.ErrInvalidCodeChallenge) {
+		err = errInvalidRequest // what RFC 7636 section 4.4.1 calls it
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	out := created{DeviceCode: t.DeviceCode, Interval: seconds(qrlogin.Interval), UserCode: t.UserCode}
+	if out.snapshot, err = s.snapshot(t.View); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if t.UserCode != "" {
+		out.VerificationURI = s.config.PublicURL + "/s"
+	}
+	s.ok(w, status, out)
+}
+
+// open reads the ticket in the path for the browser that holds its
+// device_code.
+func (s *Server) open(r *http.Request) (qrlogin.View, error) {
+	code, err := bearer(r, errNoDeviceCode)
+	if err != nil {
+		return qrlogin.View{}, err
+	}
+	return s.tickets.Open(r.Context(), chi.URLParam(r, "ticket_id"), code)
+}
+
+// handleTicket answers at once, or (long poll) when the ticket is no longer
+// at the seq that the browser knows.
+func (s *Server) handleTicket(w http.ResponseWriter, r *http.Request) {
+	seq, wait, err := pollQuery(r.URL.Query())
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	v, err := s.open(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if wait > 0 && seq == v.Seq && !v.Status.Final() {
+		s.poll(w, r, s.topic(v.TicketID), seq, wait)
+		return
+	}
+	out, err := s.snapshot(v)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.ok(w, http.StatusOK, out)
+}
+
+// pollQuery reads ?seq=&wait=. Without seq the answer comes at once.
+func pollQuery(q url.Values) (seq uint64, wait time.Duration, err error) {
+	if text := q.Get("wait"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 8)
+		if err != nil || n > 25 {
+			return 0, 0, errInvalidRequest
+		}
+		wait = time.Duration(n) * time.Second
+	}
+	text := q.Get("seq")
+	if text == "" {
+		return 0, 0, nil
+	}
+	if seq, err = strconv.ParseUint(text, 10, 53); err != nil {
+		return 0, 0, errInvalidRequest
+	}
+	return seq, wait, nil
+}
+
+func (s *Server) poll(w http.ResponseWriter, r *http.Request, t hub.Topic, seq uint64, wait time.Duration) {
+	if s.refuseNewcomer(w, r) {
+		return
+	}
+	snap, err := s.hub.Wait(r.Context(), t, seq, wait)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(snap.Data, '\n'))
+}
+
+func (s *Server) handleEvents(w http.ResponseWriter, r *http.Request) {
+	if s.refuseNewcomer(w, r) {
+		return
+	}
+	v, err := s.open(r)
+	if err == nil {
+		err = s.hub.ServeSSE(w, r, s.topic(v.TicketID))
+	}
+	if err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+// handleSocket upgrades; nothing is looked up before the browser's `watch`.
+func (s *Server) handleSocket(w http.ResponseWriter, r *http.Request) {
+	if !s.allowed(r.Header.Get("Origin")) {
+		s.fail(w, r, errCrossOrigin) // cross-site WebSocket hijacking
+		return
+	}
+	if s.refuseNewcomer(w, r) {
+		return
+	}
+	s.hub.ServeWS(w, r, s.ticketWire(chi.URLParam(r, "ticket_id")))
+}
+
+// refuseNewcomer: an instance that is leaving takes no new watchers.
+func (s *Server) refuseNewcomer(w http.ResponseWriter, r *http.Request) bool {
+	if !s.full.Load() {
+		return false
+	}
+	s.fail(w, r, errOverloaded)
+	return true
+}
+
+func (s *Server) handleCancel(w http.ResponseWriter, r *http.Request) {
+	code, err := bearer(r, errNoDeviceCode)
+	if err == nil {
+		err = s.tickets.Cancel(r.Context(), chi.URLParam(r, "ticket_id"), code)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.config.Metrics.move("canceled")
+	noContent(w)
+}
+
+func (s *Server) handleQR(render func(text string, scale int) ([]byte, error), contentType string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		scale := 8
+		if q := r.URL.Query(); q.Has("scale") {
+			n, err := strconv.Atoi(q.Get("scale"))
+			if err != nil || n < 1 || n > 16 || strconv.Itoa(n) != q.Get("scale") {
+				s.fail(w, r, errInvalidSize)
+				return
+			}
+			scale = n
+		}
+		v, err := s.open(r)
+		switch {
+		case err == nil && v.Status == qrlogin.Expired:
+			err = qrlogin.ErrTicketExpired
+		case err == nil && v.QRText == "":
+			err = qrlogin.ErrInvalidState
+		}
+		var body []byte
+		if err == nil {
+			body, err = render(v.QRText, scale)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Content-Type", contentType)
+		w.Write(body)
+	}
+}
+
+// phone is who asks, when it is a phone that signed in itself.
+func (s *Server) phone(r *http.Request) (auth.Identity, error) {
+	token, err := bearer(r, errNoCredential)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	p, err := s.auth.Verify(r.Context(), token)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	if !p.HasScope(auth.Phone) {
+		return auth.Identity{}, errPhoneToken
+	}
+	return p.Identity(), nil
+}
