@@ -1,0 +1,31 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test test-quick lint build clean setup
+
+BIN := .cache/scanlogin
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## Build and serve the demo: no Redis, no account, nothing to set
+	@exec $(BIN) demo
+
+build: ## Build the one static binary into .cache/
+	@command -v go >/dev/null || { echo "Go 1.26 or newer is needed: https://go.dev/dl/"; exit 1; }
+	@echo "building $(BIN)"
+	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/scanlogin
+
+setup: ## Install what the tests need and this machine lacks (Debian packages)
+	@bash .ci/setup
+
+test: setup ## Run every test, with the race detector; real Redis, HAProxy and Chromium
+	go test -race -timeout 14m ./...
+
+test-quick: ## Run the tests that need nothing but Go
+	go test ./auth/... ./hub/... ./qrlogin ./web/...
+
+lint: ## gofmt, go vet, staticcheck
+	@bash .ci/lint
+
+clean: ## Remove what was built here
+	rm -rf .cache

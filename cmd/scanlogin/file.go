@@ -1,0 +1,114 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+)
+
+const envPrefix = "SCANLOGIN_"
+
+// checkEnvironment refuses names that no setting has. Kubernetes sets some by
+// itself for a Service called scanlogin.
+func checkEnvironment(model *kong.Application, environ []string) error {
+	known := map[string]bool{}
+	for _, flag := range model.Flags {
+		for _, name := range flag.Envs {
+			known[name] = true
+		}
+	}
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, envPrefix) || known[name] {
+			continue
+		}
+		rest := strings.TrimPrefix(name, envPrefix)
+		if strings.HasPrefix(rest, "SERVICE_") || rest == "PORT" || strings.HasPrefix(rest, "PORT_") {
+			continue
+		}
+		return fmt.Errorf("%s: no setting has this name", name)
+	}
+	return nil
+}
+
+// openFile reads the YAML file that --config or SCANLOGIN_CONFIG names; flags
+// and environment go before it.
+func openFile(args []string) (kong.Resolver, error) {
+	f := &yamlFile{path: configPath(args)}
+	if f.path == "" {
+		return f, nil
+	}
+	file, err := os.Open(f.path)
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	defer file.Close()
+	if err := yaml.NewDecoder(file).Decode(&f.values); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("config: %s: %w", f.path, err)
+	}
+	return f, nil
+}
+
+// configPath finds the file before flags are parsed, because the file has to
+// be there when they are.
+func configPath(args []string) string {
+	path := os.Getenv(envPrefix + "CONFIG")
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--config="); ok {
+			path = value
+		} else if arg == "--config" && i+1 < len(args) {
+			path = args[i+1]
+		}
+	}
+	return path
+}
+
+type yamlFile struct {
+	path   string
+	values map[string]any
+}
+
+// Validate refuses keys that no setting has.
+func (f *yamlFile) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	for _, flag := range app.Flags {
+		known[key(flag)] = flag.Name != "config" && flag.Name != "help"
+	}
+	for name := range f.values {
+		if !known[name] {
+			return fmt.Errorf("config: %s: %s: no setting has this name", f.path, name)
+		}
+	}
+	return nil
+}
+
+// Resolve gives a flag its value from the file, unless the environment has it.
+func (f *yamlFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range flag.Envs {
+		if _, ok := os.LookupEnv(name); ok {
+			return nil, nil
+		}
+	}
+	switch value := f.values[key(flag)].(type) {
+	case nil:
+		return nil, nil
+	case []any:
+		words := make([]string, len(value))
+		for i, v := range value {
+			words[i] = fmt.Sprint(v)
+		}
+		return strings.Join(words, ","), nil
+	case map[string]any:
+		return nil, fmt.Errorf("%s: one value or a list is needed", key(flag))
+	default:
+		return fmt.Sprint(value), nil
+	}
+}
+
+// key is a flag's name in the file.
+func key(flag *kong.Flag) string { return strings.ReplaceAll(flag.Name, "-", "_") }

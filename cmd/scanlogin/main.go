@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the build (-ldflags -X main.version=...).
+var version = "dev"
+
+// cli is every verb and flag.
+type cli struct {
+	Config `embed:""`
+
+	Serve serveVerb `cmd:"" default:"withargs" help:"Run the server (what happens without a verb)."`
+	Demo  demoVerb  `cmd:"" help:"Run with everything embedded: no Redis, no account, two demo users."`
+	Conf  struct {
+		Print printVerb `cmd:"" help:"Print the configuration in force as YAML, secrets hidden."`
+		Check checkVerb `cmd:"" help:"Say whether the configuration could be served; exit 2 and one line if not."`
+	} `cmd:"" name:"config" help:"Look at the configuration."`
+	Healthcheck healthVerb  `cmd:"" help:"Ask the server on this machine whether it is ready; exit 0 or 1."`
+	Version     versionVerb `cmd:"" help:"Print the version."`
+}
+
+// usageError is a wrong configuration: one line, exit 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := execute(ctx, args, stdout, stderr)
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "scanlogin: %s\n", oneLine(usage.Error()))
+		return 2
+	}
+	fmt.Fprintf(stderr, "scanlogin: %s\n", oneLine(err.Error()))
+	return 1
+}
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var c cli
+	exited := -1
+	file, err := openFile(args)
+	if err != nil {
+		return usageError{err}
+	}
+	parser, err := kong.New(&c,
+		kong.Name("scanlogin"),
+		kong.Description("Sign desktop browsers in by QR code: RFC 8628 with push.\nEvery flag is also SCANLOGIN_<NAME> in the environment and <name> in the YAML file."),
+		kong.DefaultEnvars("SCANLOGIN"), kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exited = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Resolvers(file),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c.Config), kong.BindTo(stdout, (*io.Writer)(nil)),
+	)
+	if err != nil {
+		return err
+	}
+	if err := checkEnvironment(parser.Model, os.Environ()); err != nil {
+		return usageError{err}
+	}
+	k, err := parser.Parse(args)
+	if exited >= 0 { // --help was printed
+		return nil
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	return k.Run()
+}
+
+type printVerb struct{}
+
+func (printVerb) Run(c *Config, out io.Writer) error {
+	if err := c.load(); err != nil {
+		return usageError{err}
+	}
+	return c.print(out)
+}
+
+type checkVerb struct{}
+
+func (checkVerb) Run(c *Config, out io.Writer) error {
+	if err := c.prepare(); err != nil {
+		return usageError{err}
+	}
+	fmt.Fprintln(out, "scanlogin: the configuration is good")
+	return nil
+}
+
+type versionVerb struct{}
+
+func (versionVerb) Run(out io.Writer) error {
+	fmt.Fprintf(out, "scanlogin %s (%s, %s/%s)\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return nil
+}
+
+// buildVersion is the version set by the build, else the module's.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); version == "dev" && ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return version
+}
+
+type healthVerb struct{}
+
+// Run asks the public port on loopback, as a container's health check does.
+func (healthVerb) Run(ctx context.Context, c *Config) error {
+	_, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return usageError{fmt.Errorf("listen: %w", err)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort("127.0.0.1", port)+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("not ready: %w", err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: status %d", response.StatusCode)
+	}
+	return nil
+}

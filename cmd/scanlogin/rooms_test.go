@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The arrows of the design: which room imports which, and who owns which
+// dependency. A new arrow is a decision; it is made here first.
+var (
+	arrows = map[string][]string{
+		"scanlogin/cmd/scanlogin":   {"scanlogin/web", "scanlogin/hub", "scanlogin/qrlogin", "scanlogin/auth", "scanlogin/auth/demo", "scanlogin/qrlogin/backend"},
+		"scanlogin/web":             {"scanlogin/hub", "scanlogin/qrlogin", "scanlogin/auth"},
+		"scanlogin/qrlogin":         {"scanlogin/auth"},
+		"scanlogin/hub":             {},
+		"scanlogin/auth":            {},
+		"scanlogin/auth/demo":       {"scanlogin/auth"},
+		"scanlogin/qrlogin/backend": {},
+	}
+	owners = map[string]string{
+		"github.com/go-chi/chi":               "scanlogin/web",
+		"github.com/skip2/go-qrcode":          "scanlogin/web",
+		"github.com/prometheus/client_golang": "scanlogin/web",
+		"github.com/mileusna/useragent":       "scanlogin/web",
+		"github.com/go-json-experiment/json":  "scanlogin/web",
+		"golang.org/x/text":                   "scanlogin/web",
+		"github.com/gorilla/websocket":        "scanlogin/hub",
+		"github.com/golang-jwt/jwt":           "scanlogin/auth",
+		"github.com/redis/go-redis":           "scanlogin/qrlogin/backend",
+		"github.com/alecthomas/kong":          "scanlogin/cmd/scanlogin",
+		"go.yaml.in/yaml":                     "scanlogin/cmd/scanlogin",
+		"golang.org/x/term":                   "scanlogin/cmd/scanlogin",
+	}
+)
+
+func TestRoomsImportOnlyAlongTheArrows(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "scanlogin/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rooms := 0
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; rooms++ {
+		var room struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := decoder.Decode(&room); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		allowed, known := arrows[room.ImportPath]
+		if !known {
+			t.Errorf("%s is a room that the picture does not have", room.ImportPath)
+			continue
+		}
+		for _, imported := range room.Imports {
+			switch {
+			case strings.HasPrefix(imported, "scanlogin/"):
+				if !slices.Contains(allowed, imported) {
+					t.Errorf("%s imports %s: there is no such arrow", room.ImportPath, imported)
+				}
+			case strings.Contains(strings.Split(imported, "/")[0], "."):
+				if owner := ownerOf(imported); owner != room.ImportPath {
+					t.Errorf("%s imports %s, which belongs to %q", room.ImportPath, imported, owner)
+				}
+			}
+		}
+	}
+	if rooms != len(arrows) {
+		t.Errorf("%d rooms, the picture has %d", rooms, len(arrows))
+	}
+}
+
+func ownerOf(imported string) string {
+	for dependency, owner := range owners {
+		if imported == dependency || strings.HasPrefix(imported, dependency+"/") {
+			return owner
+		}
+	}
+	return ""
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"scanlogin/auth"
+	"scanlogin/auth/demo"
+	"scanlogin/hub"
+	"scanlogin/qrlogin"
+	"scanlogin/qrlogin/backend"
+	"scanlogin/web"
+)
+
+type serveVerb struct{}
+
+func (serveVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
+	if err := c.prepare(); err != nil {
+		return usageError{err}
+	}
+	public, admin, err := listen(ctx, c)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, c, public, admin, newLogger(c.Log, out, slog.LevelInfo))
+}
+
+// listen binds both ports before anything is started, so that a taken one is
+// told at once.
+func listen(ctx context.Context, c *Config) (public, admin net.Listener, err error) {
+	var config net.ListenConfig
+	if public, err = config.Listen(ctx, "tcp", c.Listen); err != nil {
+		return nil, nil, fmt.Errorf("listen: %w (choose another address with --listen)", err)
+	}
+	if admin, err = config.Listen(ctx, "tcp", c.AdminListen); err != nil {
+		public.Close()
+		return nil, nil, fmt.Errorf("admin_listen: %w (choose another address with --admin-listen)", err)
+	}
+	return public, admin, nil
+}
+
+func newLogger(format string, out io.Writer, level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	file, isFile := out.(*os.File)
+	if format == "text" || format == "" && isFile && term.IsTerminal(int(file.Fd())) {
+		return slog.New(slog.NewTextHandler(out, options))
+	}
+	return slog.New(slog.NewJSONHandler(out, options))
+}
+
+// store is what instances share: memory for one process, Redis for many.
+type store interface {
+	qrlogin.Store
+	auth.Store
+	hub.Source
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// openStore is the only place that knows there are two.
+func openStore(c *Config, metrics *web.Metrics, log *slog.Logger) (store, error) {
+	if c.RedisURL == "" {
+		log.Warn("embedded store: one process only, logins and sessions end with it; set redis_url to share them")
+		return backend.NewMemory(), nil
+	}
+	return backend.OpenRedis(backend.RedisConfig{
+		URL: c.RedisURL, Prefix: c.RedisPrefix, Secret: []byte(c.Secret), PreviousSecret: []byte(c.SecretPrevious),
+		Logger: log, Observe: metrics.Store,
+	})
+}
+
+// instance is one running server.
+type instance struct {
+	config *Config
+	log    *slog.Logger
+	store  store
+	auth   *auth.Service
+	hub    *hub.Hub
+	web    *web.Server
+	public *http.Server
+	admin  *http.Server
+}
+
+func newInstance(c *Config, log *slog.Logger) (*instance, error) {
+	metrics := web.NewMetrics(buildVersion())
+	shared, err := openStore(c, metrics, log)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("redis_url: %w", err)}
+	}
+	clients := auth.Clients(c.PublicURL)
+	providers, provider := map[string]auth.Provider{}, ""
+	if len(c.DemoUsers) > 0 {
+		provider = "demo"
+		providers[provider] = demo.New(c.DemoUsers)
+		log.Warn("demo users can sign in without a password; never do this where it matters", "users", strings.Join(c.DemoUsers, ","))
+	}
+	sessions := auth.New(shared, auth.Config{
+		Issuer: c.PublicURL, AccessTTL: c.AccessTTL, RefreshTTL: c.RefreshTTL, RefreshIdle: c.RefreshIdle,
+		Grace: c.RefreshGrace, Providers: providers, Clients: clients, Logger: log,
+	})
+	tickets := qrlogin.New(shared, sessions, qrlogin.Config{
+		PublicURL: c.PublicURL, Clients: clients, TicketTTL: c.TicketTTL, ConfirmTTL: c.ConfirmTTL,
+		RedeemTTL: c.RedeemTTL, QRRotate: c.QRRotate, Grace: c.RefreshGrace,
+	})
+	live := hub.New(shared, hub.Config{
+		Heartbeat: c.Heartbeat, Logger: log, Observe: metrics.Hub, HandshakeError: web.HandshakeError,
+	})
+	metrics.Watch(live.Stats)
+	site := web.New(tickets, sessions, live, web.Config{
+		PublicURL: c.PublicURL, Origins: c.Origins, TrustedProxies: c.TrustedProxies, Clients: clients,
+		Provider: provider, DemoUsers: c.DemoUsers, Heartbeat: c.Heartbeat, SessionTTL: c.RefreshTTL,
+		Version: buildVersion(), Ping: shared.Ping, Derive: shared.Derive, Metrics: metrics, Logger: log,
+	})
+	return &instance{
+		config: c, log: log, store: shared, auth: sessions, hub: live, web: site,
+		public: httpServer(site.Handler(), log), admin: httpServer(metrics.Admin(), log),
+	}, nil
+}
+
+func httpServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 40 * time.Second, IdleTimeout: 75 * time.Second, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// serve runs until ctx ends, then drains. Order of the end: HTTP, sockets,
+// the key ring, the store; each waits for the one before.
+func serve(ctx context.Context, c *Config, public, admin net.Listener, log *slog.Logger) error {
+	in, err := newInstance(c, log)
+	if err != nil {
+		public.Close()
+		admin.Close()
+		return err
+	}
+	running, stop := context.WithCancel(context.Background())
+	var rooms sync.WaitGroup
+	rooms.Go(func() { in.auth.Run(running) })
+	rooms.Go(func() { in.hub.Run(running) })
+
+	failed := make(chan error, 2)
+	var servers sync.WaitGroup
+	for server, listener := range map[*http.Server]net.Listener{in.public: public, in.admin: admin} {
+		servers.Go(func() {
+			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
+	log.Info("serving", "public_url", c.PublicURL, "listen", public.Addr().String(), "admin", admin.Addr().String(), "version", buildVersion())
+
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		in.drain()
+	}
+	in.public.Close()
+	in.admin.Close()
+	servers.Wait()
+	stop()
+	rooms.Wait()
+	if closeErr := in.store.Close(); err == nil {
+		err = closeErr
+	}
+	log.Info("stopped")
+	return err
+}
+
+// drain lets balancers notice first, then sends connections elsewhere evenly,
+// then lets running requests finish (contract section 8). A second signal
+// ends the wait.
+func (in *instance) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), in.config.Drain)
+	defer cancel()
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	notice := min(in.config.Drain/3, 5*time.Second)
+	stats := in.hub.Stats()
+	in.log.Info("draining", "for", in.config.Drain.String(), "connections", stats.WS+stats.SSE+stats.Poll)
+	in.web.Leave()
+	select {
+	case <-time.After(notice):
+	case <-ctx.Done():
+	}
+	in.web.Close()
+	// The last tenth is for the answers to what was told.
+	in.hub.Drain(ctx, (in.config.Drain-notice)*9/10)
+	if err := in.public.Shutdown(ctx); err != nil {
+		in.log.Warn("some requests did not finish", "error", err)
+	}
+}
