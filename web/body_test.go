@@ -245,7 +245,7 @@ func TestMalformedFormsAreRefused(t *testing.T) {
 // The pages' forms are as strict, and answer with a page.
 func TestMalformedPageFormsAreRefused(t *testing.T) {
 	s := newSite(t, setup{})
-	v := newVisitor(s)
+	v := newPerson(s)
 	good := form(v.open("/s"), "/s/signin").Encode()
 	for _, path := range []string{"/s/signin", "/s/signout", "/s/scan", "/s/decide"} {
 		for name, row := range map[string]struct {

@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -104,8 +106,60 @@ func (s *Server) who(ctx context.Context, v visit) (auth.Principal, error) {
 		return auth.Principal{}, nil
 	}
 	p, err := s.auth.Session(ctx, v.Sub, v.SID)
-	if err != nil && !unavailable(err) && explain(err) != errInternal {
+	if errors.Is(err, auth.ErrSessionEnded) {
 		return auth.Principal{}, nil
 	}
 	return p, err
+}
+
+// visitor is who has a page open.
+type visitor struct {
+	visit
+	who  auth.Principal // zero: signed out
+	csrf string         // what this visitor's forms carry
+	form url.Values     // of a POST, which came from a form of ours
+}
+
+func (v *visitor) signedIn() bool { return v.who.SID != "" }
+
+// page gives a handler its visitor, and answers its error in words.
+func (s *Server) page(c cookie, h func(http.ResponseWriter, *http.Request, *visitor) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v := new(visitor)
+		err := s.meet(w, r, c, v)
+		if err == nil {
+			err = h(w, r, v)
+		}
+		if err != nil {
+			s.failPage(w, r, v, err)
+		}
+	}
+}
+
+// meet reads the visitor's cookie, which is set when it is new or its
+// language changed, so that forms have something to bind to; a form that does
+// not come from a page of ours in this browser is refused.
+func (s *Server) meet(w http.ResponseWriter, r *http.Request, c cookie, v *visitor) (err error) {
+	var isNew bool
+	if v.visit, isNew, err = s.visit(r, c); err != nil {
+		return err
+	}
+	if _, chosen := pickLanguage(r, &v.visit); isNew || chosen {
+		if err = s.remember(w, r, c, v.visit); err != nil {
+			return err
+		}
+	}
+	if v.csrf, err = s.mac(r.Context(), "csrf", v.Nonce); err != nil {
+		return err
+	}
+	if r.Method == http.MethodPost {
+		if v.form, err = decodeForm(w, r); err != nil {
+			return err
+		}
+		if !hmac.Equal([]byte(v.csrf), []byte(v.form.Get("csrf"))) {
+			return errCrossOrigin
+		}
+	}
+	v.who, err = s.who(r.Context(), v.visit)
+	return err
 }

@@ -118,19 +118,37 @@ type oauthError struct {
 	Description string `json:"error_description"`
 }
 
+// handler answers a request or says why it can't; then nothing was written.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// api answers a handler's error as the API does.
+func (s *Server) api(h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	}
+}
+
 // fail answers an API request with an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(r.Context().Err(), context.Canceled) {
 		w.WriteHeader(statusLeft)
 		return
 	}
+	writeFailure(w, r, s.explainAndLog(r, err))
+}
+
+// explainAndLog is explain for errors that somebody should look at.
+func (s *Server) explainAndLog(r *http.Request, err error) *failure {
 	f := explain(err)
-	if f == errInternal {
+	switch f {
+	case errInternal:
 		s.log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("request_id", requestID(r)), slog.Any("error", err))
-	} else if f == errStoreUnavailable {
+	case errStoreUnavailable:
 		s.log.LogAttrs(r.Context(), slog.LevelWarn, "store unavailable", slog.String("request_id", requestID(r)), slog.Any("error", err))
 	}
-	writeFailure(w, r, f)
+	return f
 }
 
 // HandshakeError answers what is no WebSocket handshake, as hub.Config wants.
@@ -196,11 +214,13 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	w.Write(append(body, '\n'))
 }
 
-func noContent(w http.ResponseWriter) {
+func noContent(w http.ResponseWriter) error {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
-func (s *Server) ok(w http.ResponseWriter, status int, v any) {
+func (s *Server) ok(w http.ResponseWriter, status int, v any) error {
 	writeJSON(w, status, "application/json", v)
+	return nil
 }

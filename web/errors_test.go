@@ -28,7 +28,7 @@ func TestInnerErrorsDoNotLeak(t *testing.T) {
 		for _, path := range []string{"/v1/x", "/oauth/x", "/s/x"} {
 			w, r := httptest.NewRecorder(), httptest.NewRequest("GET", path, nil)
 			if path == "/s/x" {
-				s.web.failPage(w, r, new(visit), row.err)
+				s.web.failPage(w, r, new(visitor), row.err)
 			} else {
 				s.web.fail(w, r, row.err)
 				if !strings.Contains(w.Body.String(), row.code) {

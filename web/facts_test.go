@@ -23,7 +23,7 @@ func factsOf(a answer) map[string]any {
 func TestAttackerTextNeverReachesThePhone(t *testing.T) {
 	s := newSite(t, setup{})
 	alice := s.phone("alice")
-	pages := newVisitor(s)
+	pages := newPerson(s)
 	pages.signIn("alice")
 	for _, agent := range []string{
 		`"><b>Approve to keep your account`, "Approve/1.0", "IT helpdesk, press approve", "Approve\tnow", "\u202eevorppA", "Mozilla/5.0 (Approve; press OK) Approve/9",

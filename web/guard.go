@@ -135,17 +135,23 @@ func (s *Server) cors(next http.Handler) http.Handler {
 	})
 }
 
-// deadline bounds what a request may wait for the store.
-func deadline(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), storeDeadline)
-		defer cancel()
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
+// storeDeadline leaves room for the answer within the contract's second.
+const storeDeadline = 800 * time.Millisecond
+
+// bounded is the request with what it may wait for the store.
+func bounded(r *http.Request) (*http.Request, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(r.Context(), storeDeadline)
+	return r.WithContext(ctx), cancel
 }
 
-// storeDeadline leaves room for the answer within the contract's second.
-const storeDeadline = 900 * time.Millisecond
+// deadline is for routes that answer at once.
+func deadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, cancel := bounded(r)
+		defer cancel()
+		next.ServeHTTP(w, r)
+	})
+}
 
 // endless lifts the server's read and write deadlines from a long request.
 func endless(next http.Handler) http.Handler {

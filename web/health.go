@@ -1,41 +1,34 @@
 package web
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"runtime"
-	"time"
 
 	"github.com/go-chi/chi/v5"
 )
 
 // probes are for balancers and orchestrators.
 func (s *Server) probes(r chi.Router) {
-	get(r, "/livez", func(w http.ResponseWriter, r *http.Request) {
-		s.ok(w, http.StatusOK, statusWire{"ok"})
-	})
-	get(r, "/readyz", s.handleReady)
-	get(r, "/version", func(w http.ResponseWriter, r *http.Request) {
-		s.ok(w, http.StatusOK, struct {
+	get(r, "/livez", s.api(func(w http.ResponseWriter, r *http.Request) error {
+		return s.ok(w, http.StatusOK, statusWire{"ok"})
+	}))
+	get(r.With(deadline), "/readyz", s.api(s.handleReady))
+	get(r, "/version", s.api(func(w http.ResponseWriter, r *http.Request) error {
+		return s.ok(w, http.StatusOK, struct {
 			Version string `json:"version"`
 			Go      string `json:"go"`
 		}{s.config.Version, runtime.Version()})
-	})
+	}))
 }
 
-func (s *Server) handleReady(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleReady(w http.ResponseWriter, r *http.Request) error {
 	if s.leaving.Load() {
-		s.fail(w, r, errOverloaded)
-		return
+		return errOverloaded
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), storeDeadline)
-	defer cancel()
-	start := time.Now()
-	if err := s.config.Ping(ctx); err != nil {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "not ready", slog.Any("error", err), slog.Duration("took", time.Since(start)))
-		s.fail(w, r, errStoreUnavailable)
-		return
+	if err := s.config.Ping(r.Context()); err != nil {
+		s.log.LogAttrs(r.Context(), slog.LevelWarn, "not ready", slog.Any("error", err))
+		return errStoreUnavailable
 	}
-	s.ok(w, http.StatusOK, statusWire{"ok"})
+	return s.ok(w, http.StatusOK, statusWire{"ok"})
 }

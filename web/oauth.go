@@ -23,18 +23,16 @@ func tokenAnswer(t auth.Tokens) tokenWire {
 	return tokenWire{t.Access, "Bearer", seconds(t.ExpiresIn), t.Refresh, t.Scope}
 }
 
-func (s *Server) handleToken(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleToken(w http.ResponseWriter, r *http.Request) error {
 	form, err := decodeForm(w, r)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	tokens, err := s.grant(r, form)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
-	s.ok(w, http.StatusOK, tokenAnswer(tokens))
+	return s.ok(w, http.StatusOK, tokenAnswer(tokens))
 }
 
 func (s *Server) grant(r *http.Request, form url.Values) (auth.Tokens, error) {
@@ -87,18 +85,16 @@ func (s *Server) authenticateClient(r *http.Request, form url.Values) (auth.Clie
 }
 
 // handleUserinfo says who the bearer is.
-func (s *Server) handleUserinfo(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleUserinfo(w http.ResponseWriter, r *http.Request) error {
 	token, err := bearer(r, errNoCredential)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	p, err := s.auth.Verify(r.Context(), token)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
-	s.ok(w, http.StatusOK, struct {
+	return s.ok(w, http.StatusOK, struct {
 		Sub     string `json:"sub"`
 		Name    string `json:"name,omitzero"`
 		Picture string `json:"picture,omitzero"`
@@ -119,9 +115,9 @@ type metadata struct {
 	ChallengeMethods    []string `json:"code_challenge_methods_supported"`
 }
 
-func (s *Server) handleMetadata(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleMetadata(w http.ResponseWriter, r *http.Request) error {
 	base := s.config.PublicURL
-	s.public(w, r, "application/json", frame(metadata{
+	return s.public(w, r, "application/json", frame(metadata{
 		Issuer: base, Token: base + "/oauth/token", DeviceAuthorization: base + "/oauth/device_authorization",
 		Userinfo: base + "/oauth/userinfo", JWKS: base + "/.well-known/jwks.json",
 		Scopes: []string{"openid", "profile", auth.Phone}, ResponseTypes: []string{},
@@ -130,11 +126,10 @@ func (s *Server) handleMetadata(w http.ResponseWriter, r *http.Request) {
 	}))
 }
 
-func (s *Server) handleJWKS(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleJWKS(w http.ResponseWriter, r *http.Request) error {
 	keys, err := s.auth.JWKS(r.Context())
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
-	s.public(w, r, "application/jwk-set+json", keys)
+	return s.public(w, r, "application/jwk-set+json", keys)
 }

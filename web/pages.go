@@ -2,13 +2,11 @@ package web
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
 	"fmt"
 	"html/template"
-	"log/slog"
 	"net/http"
 	"path"
 	"strconv"
@@ -27,6 +25,12 @@ var assets embed.FS
 
 //go:embed templates locales
 var sources embed.FS
+
+// modules are the files of the <qr-login> component.
+var modules = []string{
+	"/qr-login.js", "/qr-login/api.js", "/qr-login/channels.js", "/qr-login/icons.js", "/qr-login/login.js",
+	"/qr-login/retry.js", "/qr-login/style.js", "/qr-login/view.js", "/qr-login/watch.js", "/qr-login/words.js",
+}
 
 // languages the pages speak; the first is for everybody else.
 var languages = []string{"en", "zh-CN"}
@@ -61,9 +65,10 @@ func loadPages() *pages {
 
 // page is what every template gets. T gives the words for a key.
 type page struct {
-	Lang, Dir, Title, Path string
-	CSRF, RequestID        string
-	words                  map[string]string
+	Lang, Dir, Title string
+	Here             string // this page's address; empty: it can't be opened again by one
+	CSRF             string
+	words            map[string]string
 }
 
 // T is the text of a key in the page's language, with arguments put in.
@@ -78,7 +83,16 @@ func (p page) T(key string, args ...any) string {
 	return fmt.Sprintf(text, args...)
 }
 
-// language of a visit: chosen by ?lang=, chosen earlier, or the browser's.
+// InLanguage is the address of this page in another language.
+func (p page) InLanguage(lang string) string {
+	separator := "?"
+	if strings.Contains(p.Here, "?") {
+		separator = "&"
+	}
+	return p.Here + separator + "lang=" + lang
+}
+
+// pickLanguage is chosen by ?lang=, chosen earlier, or the browser's.
 func pickLanguage(r *http.Request, v *visit) (lang string, chosen bool) {
 	if asked := r.URL.Query().Get("lang"); asked != "" {
 		_, i, confidence := matcher.Match(language.Make(asked))
@@ -94,21 +108,19 @@ func pickLanguage(r *http.Request, v *visit) (lang string, chosen bool) {
 	return languages[i], false
 }
 
-// newPage fills in what all pages share.
-func (s *Server) newPage(r *http.Request, v *visit, title string) page {
-	lang, _ := pickLanguage(r, v)
-	p := page{Lang: lang, Dir: "ltr", Path: r.URL.Path, RequestID: requestID(r), words: s.pages.words[lang]}
+// newPage fills in what all pages share; here is the page's own address.
+func (s *Server) newPage(r *http.Request, v *visitor, title, here string) page {
+	lang, _ := pickLanguage(r, &v.visit)
+	p := page{Lang: lang, Dir: "ltr", Here: here, CSRF: v.csrf, words: s.pages.words[lang]}
 	p.Title = p.T(title)
 	return p
 }
 
 // render writes a whole page or none.
-func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
+func (s *Server) render(w http.ResponseWriter, status int, name string, data any) error {
 	var b bytes.Buffer
 	if err := s.pages.templates[name].ExecuteTemplate(&b, "layout", data); err != nil {
-		s.log.LogAttrs(r.Context(), slog.LevelError, "page failed", slog.String("request_id", requestID(r)), slog.Any("error", err))
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		return
+		return fmt.Errorf("web: page %s: %w", name, err)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
@@ -120,6 +132,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	}
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
+	return nil
 }
 
 // csp allows this server's own files and sockets, and nothing inline.
@@ -130,7 +143,7 @@ func (s *Server) csp() string {
 }
 
 // public serves what any origin may load and keep for five minutes.
-func (s *Server) public(w http.ResponseWriter, r *http.Request, contentType string, body []byte) {
+func (s *Server) public(w http.ResponseWriter, r *http.Request, contentType string, body []byte) error {
 	sum := sha256.Sum256(body)
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
@@ -139,6 +152,7 @@ func (s *Server) public(w http.ResponseWriter, r *http.Request, contentType stri
 	h.Set("Content-Type", contentType)
 	h.Set("ETag", `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+	return nil
 }
 
 func contentTypeOf(name string) string {
@@ -153,17 +167,45 @@ func contentTypeOf(name string) string {
 	return "application/octet-stream"
 }
 
+// messagePage says in plain words what happened and what to do next.
+type messagePage struct {
+	page
+	Heading, Text, Next string
+	RequestID           string
+}
+
+// failPage answers a person's request with an error. The words of a code are
+// under message.<code>.* in the catalogue.
+func (s *Server) failPage(w http.ResponseWriter, r *http.Request, v *visitor, err error) {
+	f := s.explainAndLog(r, err)
+	here := ""
+	if r.Method == http.MethodGet {
+		here = r.URL.Path
+	}
+	p := s.newPage(r, v, "message.title", here)
+	key := "message." + f.code
+	if _, ok := p.words[key+".heading"]; !ok {
+		key = "message.internal"
+	}
+	err = s.render(w, f.status, "message", messagePage{
+		page: p, Heading: key + ".heading", Text: key + ".text", Next: key + ".next", RequestID: requestID(r),
+	})
+	if err != nil {
+		s.fail(w, r, err)
+	}
+}
+
 func (s *Server) pageRoutes(r chi.Router) {
-	get(r, "/", s.handleIndex)
-	r.Post("/session", s.handleSession)
-	r.Post("/signout", s.handleSignOut)
-	get(r, "/s", s.handleCodePage)
-	get(r, "/s/{qr_token}", s.handleOpenPage)
-	r.Post("/s/signin", s.handleSignInPage)
-	r.Post("/s/signout", s.handlePhoneSignOut)
-	r.Post("/s/scan", s.handleScanPage)
-	r.Post("/s/decide", s.handleDecidePage)
-	get(r, "/s/result/{ticket_id}", s.handleResultPage)
+	get(r, "/", s.page(webCookie, s.handleIndex))
+	r.Post("/session", s.api(s.handleSession))
+	r.Post("/signout", s.page(webCookie, s.handleSignOut))
+	get(r, "/s", s.page(phoneCookie, s.handleCodePage))
+	get(r, "/s/{qr_token}", s.page(phoneCookie, s.handleOpenPage))
+	r.Post("/s/signin", s.page(phoneCookie, s.handleSignInPage))
+	r.Post("/s/signout", s.page(phoneCookie, s.handlePhoneSignOut))
+	r.Post("/s/scan", s.page(phoneCookie, s.handleScanPage))
+	r.Post("/s/decide", s.page(phoneCookie, s.handleDecidePage))
+	get(r, "/s/result/{ticket_id}", s.page(phoneCookie, s.handleResultPage))
 }
 
 // indexPage is the demo relying page.
@@ -171,80 +213,58 @@ type indexPage struct {
 	page
 	SignedIn           bool
 	Name, Sub, Picture string
+	Modules            []string // of the component, to be fetched at once
 }
 
-func (s *Server) handleIndex(w http.ResponseWriter, r *http.Request) {
-	v, _, err := s.visit(r, webCookie)
-	if err == nil {
-		_, chosen := pickLanguage(r, &v)
-		if chosen {
-			err = s.remember(w, r, webCookie, v)
-		}
-	}
-	p := indexPage{page: s.newPage(r, &v, "index.title")}
-	if err == nil {
-		who, whoErr := s.who(r.Context(), v)
-		p.SignedIn, p.Name, p.Sub, p.Picture, err = who.SID != "", who.Name, who.Sub, who.Picture, whoErr
-	}
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
-	}
-	s.render(w, r, http.StatusOK, "index", p)
+func (s *Server) handleIndex(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	return s.render(w, http.StatusOK, "index", indexPage{
+		page: s.newPage(r, v, "index.title", "/"), SignedIn: v.signedIn(),
+		Name: v.who.Name, Sub: v.who.Sub, Picture: v.who.Picture, Modules: modules,
+	})
 }
 
 // handleSession keeps the demo page signed in: the page shows its access
 // token once and gets a cookie for that session.
-func (s *Server) handleSession(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleSession(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		AccessToken string `json:"access_token"`
 	}
-	err := decodeJSON(w, r, &in)
-	if err != nil {
-		s.fail(w, r, err)
-		return
+	if err := decodeJSON(w, r, &in); err != nil {
+		return err
 	}
 	who, err := s.auth.Verify(r.Context(), in.AccessToken)
-	if err == nil && who.ClientID != "web" {
-		err = auth.ErrInvalidToken
-	}
-	var v visit
-	if err == nil {
-		v, _, err = s.visit(r, webCookie)
-	}
-	if err == nil {
-		v.Sub, v.SID = who.Sub, who.SID
-		err = s.remember(w, r, webCookie, v)
-	}
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
-	noContent(w)
+	if who.ClientID != "web" {
+		return auth.ErrInvalidToken
+	}
+	v, _, err := s.visit(r, webCookie)
+	if err != nil {
+		return err
+	}
+	v.Sub, v.SID = who.Sub, who.SID
+	if err := s.remember(w, r, webCookie, v); err != nil {
+		return err
+	}
+	return noContent(w)
 }
 
-func (s *Server) handleSignOut(w http.ResponseWriter, r *http.Request) {
-	s.signOut(w, r, webCookie, "/")
+func (s *Server) handleSignOut(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	return s.signOut(w, r, webCookie, v, "/")
 }
 
 // signOut ends the page's session; the cookie stays, signed out, with the
 // chosen language.
-func (s *Server) signOut(w http.ResponseWriter, r *http.Request, c cookie, next string) {
-	v, _, err := s.visit(r, c)
-	if err == nil && v.SID != "" {
-		err = s.auth.End(r.Context(), v.Sub, v.SID)
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request, c cookie, v *visitor, next string) error {
+	if v.SID != "" {
+		if err := s.auth.End(r.Context(), v.Sub, v.SID); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = s.remember(w, r, c, visit{Lang: v.Lang, Nonce: v.Nonce})
-	}
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
+	if err := s.remember(w, r, c, visit{Lang: v.Lang, Nonce: v.Nonce}); err != nil {
+		return err
 	}
 	http.Redirect(w, r, next, http.StatusSeeOther)
-}
-
-// csrf is the value that a visit's forms carry.
-func (s *Server) csrf(ctx context.Context, v visit) (string, error) {
-	return s.mac(ctx, "csrf", v.Nonce)
+	return nil
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -26,7 +27,7 @@ func TestPagesSpeakBothLanguagesAndLoadNothingForeign(t *testing.T) {
 		{strings.Repeat("zh-CN,", 500), "", "zh-CN", "登录"},
 		{"\xff\xfe;;q=,", "", "en", "Sign in"},
 	} {
-		v := newVisitor(s)
+		v := newPerson(s)
 		v.lang = row.accept
 		for _, a := range []answer{v.open("/s" + row.query), v.open(l.qr)} { // the choice stays
 			if heading(a) != row.first || !strings.Contains(a.raw, `<html lang="`+row.lang+`"`) {
@@ -38,7 +39,7 @@ func TestPagesSpeakBothLanguagesAndLoadNothingForeign(t *testing.T) {
 		}
 	}
 	for _, lang := range languages {
-		v := newVisitor(s)
+		v := newPerson(s)
 		v.lang = lang
 		l := s.create(map[string]any{"user_code": true})
 		signin := v.open(l.qr)
@@ -77,7 +78,7 @@ func TestLanguagesHaveTheSameWords(t *testing.T) {
 // The demo relying page: kept signed in by its own cookie until signed out.
 func TestDemoPageIsKeptSignedIn(t *testing.T) {
 	s := newSite(t, setup{})
-	v := newVisitor(s)
+	v := newPerson(s)
 	phone := s.phone("alice")
 	tokens := s.signedIn(phone)
 	keep := func(token string) answer {
@@ -91,11 +92,30 @@ func TestDemoPageIsKeptSignedIn(t *testing.T) {
 	if a := keep(tokens.text("access_token")); a.status != 204 || !strings.Contains(a.header.Get("Set-Cookie"), "HttpOnly") {
 		t.Fatalf("%d %v", a.status, a.header)
 	}
-	if a := v.open("/"); !strings.Contains(a.raw, `<span id="account-name">Alice</span>`) {
-		t.Errorf("signed in: %s", a.raw)
+	page := v.open("/")
+	if !strings.Contains(page.raw, `<span id="account-name">Alice</span>`) {
+		t.Errorf("signed in: %s", page.raw)
 	}
-	if a := v.send("/signout", nil); a.status != 200 || strings.Contains(a.raw, "Alice") {
+	if a := v.send("/signout", nil); a.status != 403 {
+		t.Errorf("signed out by a form that is not ours: %d", a.status)
+	}
+	if a := v.submit(page, "/signout"); a.status != 200 || strings.Contains(a.raw, "Alice") {
 		t.Errorf("signed out: %d %s", a.status, a.raw)
 	}
 	s.want(401, "invalid_token", "GET", "/oauth/userinfo", nil, bearerOf(tokens.text("access_token"))...)
+}
+
+// A module that is missing in the list is fetched later, one round trip each.
+func TestEveryModuleOfTheComponentIsPreloaded(t *testing.T) {
+	files := []string{"/qr-login.js"}
+	entries, err := assets.ReadDir("assets/qr-login")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		files = append(files, "/qr-login/"+entry.Name())
+	}
+	if !slices.Equal(modules, files) {
+		t.Errorf("preloaded %v, there are %v", modules, files)
+	}
 }

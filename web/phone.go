@@ -40,28 +40,40 @@ type factsWire struct {
 	AgeSeconds int64  `json:"age_seconds"`
 }
 
-func (s *Server) handleScan(w http.ResponseWriter, r *http.Request) {
+// phone is who asks, when it is a phone that signed in itself.
+func (s *Server) phone(r *http.Request) (auth.Identity, error) {
+	token, err := bearer(r, errNoCredential)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	p, err := s.auth.Verify(r.Context(), token)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	if !p.HasScope(auth.Phone) {
+		return auth.Identity{}, errPhoneToken
+	}
+	return p.Identity(), nil
+}
+
+func (s *Server) handleScan(w http.ResponseWriter, r *http.Request) error {
 	by, err := s.phone(r)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	var in scanRequest
 	if err := decodeJSON(w, r, &in); err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	if (in.QR == "") == (in.UserCode == "") {
-		s.fail(w, r, errInvalidRequest)
-		return
+		return errInvalidRequest
 	}
 	found, err := s.tickets.Scan(r.Context(), qrlogin.Scan{QR: in.QR, UserCode: in.UserCode}, by)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	s.config.Metrics.move("scanned")
-	s.ok(w, http.StatusOK, scanned{
+	return s.ok(w, http.StatusOK, scanned{
 		TicketID: found.TicketID, Seq: found.Seq, Status: string(found.Status), ConfirmToken: found.ConfirmToken,
 		ExpiresIn: seconds(found.ExpiresIn),
 		Client:    clientWire{found.Client.ID, found.Client.Name, found.Client.Kind},
@@ -76,38 +88,36 @@ type statusWire struct {
 	Status string `json:"status"`
 }
 
-func (s *Server) handleConfirm(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleConfirm(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		ConfirmToken string `json:"confirm_token"`
 		UserCode     string `json:"user_code"`
 	}
 	by, err := s.decide(w, r, &in, &in.ConfirmToken)
-	if err == nil {
-		err = s.tickets.Confirm(r.Context(), chi.URLParam(r, "ticket_id"), in.ConfirmToken, by)
-	}
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
+	}
+	if err := s.tickets.Confirm(r.Context(), chi.URLParam(r, "ticket_id"), in.ConfirmToken, by); err != nil {
+		return err
 	}
 	s.config.Metrics.move("confirmed")
-	s.ok(w, http.StatusOK, statusWire{string(qrlogin.Confirmed)})
+	return s.ok(w, http.StatusOK, statusWire{string(qrlogin.Confirmed)})
 }
 
-func (s *Server) handleDeny(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleDeny(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		ConfirmToken string `json:"confirm_token"`
 		Report       bool   `json:"report"`
 	}
 	by, err := s.decide(w, r, &in, &in.ConfirmToken)
-	if err == nil {
-		err = s.tickets.Deny(r.Context(), chi.URLParam(r, "ticket_id"), in.ConfirmToken, by)
-	}
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
+	}
+	if err := s.tickets.Deny(r.Context(), chi.URLParam(r, "ticket_id"), in.ConfirmToken, by); err != nil {
+		return err
 	}
 	s.config.Metrics.move("denied")
-	s.ok(w, http.StatusOK, statusWire{string(qrlogin.Denied)})
+	return s.ok(w, http.StatusOK, statusWire{string(qrlogin.Denied)})
 }
 
 // decide reads what both decisions need: the phone and its half.
@@ -126,49 +136,44 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, in any, token *s
 }
 
 // handleDecision lets the phone see the end.
-func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) {
-	by, err := s.phone(r)
+func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) error {
+	look, cancel := bounded(r)
+	defer cancel()
+	by, err := s.phone(look)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	seq, wait, err := pollQuery(r.URL.Query())
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	id := chi.URLParam(r, "ticket_id")
-	d, err := s.tickets.Decision(r.Context(), id, by)
+	d, err := s.tickets.Decision(look.Context(), id, by)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	if wait > 0 && seq == d.Seq && !d.Status.Final() {
-		s.poll(w, r, s.decisionTopic(id), seq, wait)
-		return
+		return s.poll(w, r, s.decisionTopic(id), seq, wait)
 	}
-	s.ok(w, http.StatusOK, decision{d.Seq, string(d.Status)})
+	return s.ok(w, http.StatusOK, decision{d.Seq, string(d.Status)})
 }
 
 // handleSignIn makes a phone session (contract section 7).
-func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Credential string `json:"credential"`
 	}
 	if err := decodeJSON(w, r, &in); err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	if in.Credential == "" {
-		s.fail(w, r, errInvalidRequest)
-		return
+		return errInvalidRequest
 	}
 	tokens, err := s.auth.SignIn(r.Context(), chi.URLParam(r, "provider"), in.Credential, s.device(r))
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
-	s.ok(w, http.StatusOK, tokenAnswer(tokens))
+	return s.ok(w, http.StatusOK, tokenAnswer(tokens))
 }
 
 // device is the asking device in parsed words, for the session it gets.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,9 +19,9 @@ import (
 
 type signinPage struct {
 	page
-	QR, UserCode, Proof, Provider string
-	DemoUsers                     []string
-	Error                         string
+	QR, Proof, Provider string
+	DemoUsers           []string
+	Error               string
 }
 
 type openPage struct {
@@ -31,7 +32,7 @@ type openPage struct {
 
 type codePage struct {
 	page
-	Account, Error string
+	Account, Typed, Error string
 }
 
 type decidePage struct {
@@ -48,70 +49,32 @@ type resultPage struct {
 	Waiting             bool
 }
 
-type messagePage struct {
-	page
-	Heading, Text, Next string
-}
-
-// phoneVisit reads the visit of a phone page; its cookie is set when it is
-// new or its language changed, so that the forms have something to bind to.
-func (s *Server) phoneVisit(w http.ResponseWriter, r *http.Request) (v visit, who auth.Principal, err error) {
-	v, isNew, err := s.visit(r, phoneCookie)
-	if err != nil {
-		return v, who, err
-	}
-	if _, chosen := pickLanguage(r, &v); isNew || chosen {
-		if err := s.remember(w, r, phoneCookie, v); err != nil {
-			return v, who, err
-		}
-	}
-	who, err = s.who(r.Context(), v)
-	return v, who, err
-}
-
-// phoneForm reads a posted form and checks that it came from our own page in
-// this browser.
-func (s *Server) phoneForm(w http.ResponseWriter, r *http.Request) (form url.Values, v visit, who auth.Principal, err error) {
-	if form, err = decodeForm(w, r); err != nil {
-		return
-	}
-	if v, who, err = s.phoneVisit(w, r); err != nil {
-		return
-	}
-	good, err := s.checkMAC(r.Context(), "csrf", v.Nonce, form.Get("csrf"))
-	if err == nil && !good {
-		err = errCrossOrigin
-	}
-	return form, v, who, err
-}
-
-func (s *Server) phonePage(r *http.Request, v *visit, title string) (page, error) {
-	p := s.newPage(r, v, title)
-	csrf, err := s.csrf(r.Context(), *v)
-	p.CSRF = csrf
-	return p, err
-}
-
 // proof says that this browser opened a QR text while it was good, so that
 // signing in may take longer than the text lives.
-func (s *Server) proof(r *http.Request, v visit, qr string) (string, error) {
+func (s *Server) proof(r *http.Request, v *visitor, qr string) (string, error) {
 	return s.mac(r.Context(), "proof", v.Nonce+" "+qr)
 }
 
-func (s *Server) proven(r *http.Request, v visit, qr, proof string) (bool, error) {
+func (s *Server) proven(r *http.Request, v *visitor, qr, proof string) (bool, error) {
 	if proof == "" {
 		return false, nil
 	}
 	return s.checkMAC(r.Context(), "proof", v.Nonce+" "+qr, proof)
 }
 
-// handleOpenPage is what a camera opens.
-func (s *Server) handleOpenPage(w http.ResponseWriter, r *http.Request) {
-	v, who, err := s.phoneVisit(w, r)
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
+// openPath is the page of a QR text, or the page for typing a code.
+func openPath(qr, proof string) string {
+	switch {
+	case qr == "":
+		return "/s"
+	case proof == "":
+		return "/s/" + url.PathEscape(qr)
 	}
+	return "/s/" + url.PathEscape(qr) + "?proof=" + url.QueryEscape(proof)
+}
+
+// handleOpenPage is what a camera opens.
+func (s *Server) handleOpenPage(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	qr, proof := chi.URLParam(r, "qr_token"), r.URL.Query().Get("proof")
 	proven, err := s.proven(r, v, qr, proof)
 	if err == nil && !proven {
@@ -120,244 +83,158 @@ func (s *Server) handleOpenPage(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
+		return err
 	}
-	if who.SID == "" {
-		s.signinPage(w, r, v, http.StatusOK, signinPage{QR: qr, Proof: proof})
-		return
+	if !v.signedIn() {
+		return s.signinPage(w, r, v, http.StatusOK, signinPage{QR: qr, Proof: proof})
 	}
-	p, err := s.phonePage(r, &v, "open.title")
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
-	}
-	// A camera app or our own sign-in page brought the person here, not a
-	// link on somebody else's page.
-	site := r.Header.Get("Sec-Fetch-Site")
-	s.render(w, r, http.StatusOK, "open", openPage{
-		page: p, QR: qr, Proof: proof, Account: who.Name, Auto: site == "none" || site == "same-origin",
+	return s.render(w, http.StatusOK, "open", openPage{
+		page: s.newPage(r, v, "open.title", openPath(qr, proof)), QR: qr, Proof: proof, Account: v.who.Name, Auto: byPerson(r),
 	})
 }
 
+// byPerson says that a camera app or a page of ours opened this one, not a link
+// on somebody else's page. Browsers leave Sec-Fetch-Site out on plain http.
+func byPerson(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "none", "same-origin":
+		return true
+	case "":
+		from, err := url.Parse(r.Referer())
+		return err == nil && (from.Host == "" || from.Host == r.Host)
+	}
+	return false
+}
+
 // handleCodePage is for who cannot scan.
-func (s *Server) handleCodePage(w http.ResponseWriter, r *http.Request) {
-	v, who, err := s.phoneVisit(w, r)
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
+func (s *Server) handleCodePage(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if !v.signedIn() {
+		return s.signinPage(w, r, v, http.StatusOK, signinPage{})
 	}
-	if who.SID == "" {
-		s.signinPage(w, r, v, http.StatusOK, signinPage{})
-		return
-	}
-	s.codePage(w, r, v, who, http.StatusOK, "")
+	return s.codePage(w, r, v, http.StatusOK, codePage{})
 }
 
-func (s *Server) codePage(w http.ResponseWriter, r *http.Request, v visit, who auth.Principal, status int, wrong string) {
-	p, err := s.phonePage(r, &v, "code.title")
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
-	}
-	p.Path = "/s"
-	s.render(w, r, status, "code", codePage{page: p, Account: who.Name, Error: wrong})
+func (s *Server) codePage(w http.ResponseWriter, r *http.Request, v *visitor, status int, data codePage) error {
+	data.page, data.Account = s.newPage(r, v, "code.title", "/s"), v.who.Name
+	return s.render(w, status, "code", data)
 }
 
-func (s *Server) signinPage(w http.ResponseWriter, r *http.Request, v visit, status int, data signinPage) {
-	p, err := s.phonePage(r, &v, "signin.title")
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
-	}
-	p.Path = openPath(data.QR)
-	data.page, data.Provider, data.DemoUsers = p, s.config.Provider, s.config.DemoUsers
-	s.render(w, r, status, "signin", data)
-}
-
-// openPath is the page of a QR text, or the page for typing a code.
-func openPath(qr string) string {
-	if qr == "" {
-		return "/s"
-	}
-	return "/s/" + url.PathEscape(qr)
+func (s *Server) signinPage(w http.ResponseWriter, r *http.Request, v *visitor, status int, data signinPage) error {
+	data.page = s.newPage(r, v, "signin.title", openPath(data.QR, data.Proof))
+	data.Provider, data.DemoUsers = s.config.Provider, s.config.DemoUsers
+	return s.render(w, status, "signin", data)
 }
 
 // handleSignInPage signs the phone in and goes on to where it came from. The
 // visit gets a new nonce, and what it had proven is proven anew.
-func (s *Server) handleSignInPage(w http.ResponseWriter, r *http.Request) {
-	form, v, _, err := s.phoneForm(w, r)
+func (s *Server) handleSignInPage(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	qr, proof := v.form.Get("qr"), v.form.Get("proof")
+	proven, err := s.proven(r, v, qr, proof)
 	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
+		return err
 	}
-	qr := form.Get("qr")
-	proven, err := s.proven(r, v, qr, form.Get("proof"))
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
+	tokens, err := s.auth.SignIn(r.Context(), v.form.Get("provider"), v.form.Get("credential"), s.device(r))
+	if errors.Is(err, auth.ErrInvalidCredential) {
+		return s.signinPage(w, r, v, http.StatusUnauthorized, signinPage{QR: qr, Proof: proof, Error: "signin.wrong"})
 	}
-	tokens, err := s.auth.SignIn(r.Context(), form.Get("provider"), form.Get("credential"), s.device(r))
 	if err != nil {
-		if explain(err).code != "invalid_credential" {
-			s.failPage(w, r, &v, err)
-			return
-		}
-		s.signinPage(w, r, v, http.StatusUnauthorized, signinPage{QR: qr, Proof: form.Get("proof"), Error: "signin.wrong"})
-		return
+		return err
 	}
 	v.Sub, v.SID, v.Nonce = tokens.Sub, tokens.SID, rand.Text()
-	if err := s.remember(w, r, phoneCookie, v); err != nil {
-		s.failPage(w, r, &v, err)
-		return
+	if err := s.remember(w, r, phoneCookie, v.visit); err != nil {
+		return err
 	}
-	next := openPath(qr)
+	proof = ""
 	if proven {
-		proof, err := s.proof(r, v, qr)
-		if err != nil {
-			s.failPage(w, r, &v, err)
-			return
+		if proof, err = s.proof(r, v, qr); err != nil {
+			return err
 		}
-		next += "?proof=" + proof
 	}
-	http.Redirect(w, r, next, http.StatusSeeOther)
+	http.Redirect(w, r, openPath(qr, proof), http.StatusSeeOther)
+	return nil
 }
 
-func (s *Server) handlePhoneSignOut(w http.ResponseWriter, r *http.Request) {
-	form, v, _, err := s.phoneForm(w, r)
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
-	}
-	next := openPath(form.Get("qr"))
-	if proof := form.Get("proof"); proof != "" {
-		next += "?proof=" + url.QueryEscape(proof)
-	}
-	s.signOut(w, r, phoneCookie, next)
+func (s *Server) handlePhoneSignOut(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	return s.signOut(w, r, phoneCookie, v, openPath(v.form.Get("qr"), v.form.Get("proof")))
 }
 
 // handleScanPage scans and shows what is asking. Posting the form again (a
 // reload) gives the same page.
-func (s *Server) handleScanPage(w http.ResponseWriter, r *http.Request) {
-	form, v, who, err := s.phoneForm(w, r)
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
+func (s *Server) handleScanPage(w http.ResponseWriter, r *http.Request, v *visitor) (err error) {
+	scan := qrlogin.Scan{QR: v.form.Get("qr"), Reload: true}
+	if !v.signedIn() {
+		return s.signinPage(w, r, v, http.StatusOK, signinPage{QR: scan.QR, Proof: v.form.Get("proof")})
 	}
-	scan := qrlogin.Scan{QR: form.Get("qr"), UserCode: strings.TrimSpace(form.Get("user_code")), Reload: true}
-	if who.SID == "" {
-		s.signinPage(w, r, v, http.StatusOK, signinPage{QR: scan.QR, Proof: form.Get("proof")})
-		return
-	}
-	if scan.Proven, err = s.proven(r, v, scan.QR, form.Get("proof")); err != nil {
-		s.failPage(w, r, &v, err)
-		return
-	}
-	if scan.QR != "" {
-		scan.UserCode = ""
-	} else if scan.UserCode == "" {
-		s.codePage(w, r, v, who, http.StatusBadRequest, "code.missing")
-		return
-	}
-	found, err := s.tickets.Scan(r.Context(), scan, who.Identity())
-	if scan.UserCode != "" && explain(err) == explain(qrlogin.ErrNotFound) && err != nil {
-		s.codePage(w, r, v, who, http.StatusNotFound, "code.unknown")
-		return
+	typed := strings.TrimSpace(v.form.Get("user_code"))
+	switch {
+	case scan.QR != "":
+		scan.Proven, err = s.proven(r, v, scan.QR, v.form.Get("proof"))
+	case typed != "":
+		scan.UserCode = typed
+	default:
+		return s.codePage(w, r, v, http.StatusBadRequest, codePage{Error: "code.missing"})
 	}
 	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
+		return err
+	}
+	found, err := s.tickets.Scan(r.Context(), scan, v.who.Identity())
+	if scan.UserCode != "" && errors.Is(err, qrlogin.ErrNotFound) {
+		return s.codePage(w, r, v, http.StatusNotFound, codePage{Typed: typed, Error: "code.unknown"})
+	}
+	if err != nil {
+		return err
 	}
 	s.config.Metrics.move("scanned")
-	s.decidePage(w, r, v, who, scan.QR, found)
+	return s.decidePage(w, r, v, scan.QR, found)
 }
 
-func (s *Server) decidePage(w http.ResponseWriter, r *http.Request, v visit, who auth.Principal, qr string, found qrlogin.Found) {
-	p, err := s.phonePage(r, &v, "decide.title")
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
-	}
-	p.Path = openPath(qr)
-	data := decidePage{
-		page: p, TicketID: found.TicketID, ConfirmToken: found.ConfirmToken, Account: who.Name,
-		ClientName: found.Client.Name, Browser: found.Facts.Browser, OS: found.Facts.OS, IP: found.Facts.IP,
-	}
+func (s *Server) decidePage(w http.ResponseWriter, r *http.Request, v *visitor, qr string, found qrlogin.Found) error {
+	p := s.newPage(r, v, "decide.title", openPath(qr, v.form.Get("proof")))
+	age := p.T("decide.seconds_ago", int(found.Age.Seconds()))
 	if minutes := int(found.Age.Minutes()); minutes > 0 {
-		data.Age = p.T("decide.minutes_ago", minutes)
-	} else {
-		data.Age = p.T("decide.seconds_ago", int(found.Age.Seconds()))
+		age = p.T("decide.minutes_ago", minutes)
 	}
-	s.render(w, r, http.StatusOK, "decide", data)
-}
-
-// handleDecidePage decides; the result is a page of its own, to be reloaded.
-func (s *Server) handleDecidePage(w http.ResponseWriter, r *http.Request) {
-	form, v, who, err := s.phoneForm(w, r)
-	if err == nil && who.SID == "" {
-		s.signinPage(w, r, v, http.StatusOK, signinPage{})
-		return
-	}
-	id, token := form.Get("ticket_id"), form.Get("confirm_token")
-	if err == nil {
-		switch form.Get("decision") {
-		case "approve":
-			if err = s.tickets.Confirm(r.Context(), id, token, who.Identity()); err == nil {
-				s.config.Metrics.move("confirmed")
-			}
-		case "deny", "report":
-			if err = s.tickets.Deny(r.Context(), id, token, who.Identity()); err == nil {
-				s.config.Metrics.move("denied")
-			}
-		default:
-			err = errInvalidRequest
-		}
-	}
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
-	}
-	http.Redirect(w, r, "/s/result/"+url.PathEscape(id), http.StatusSeeOther)
-}
-
-func (s *Server) handleResultPage(w http.ResponseWriter, r *http.Request) {
-	v, who, err := s.phoneVisit(w, r)
-	if err == nil && who.SID == "" {
-		s.signinPage(w, r, v, http.StatusOK, signinPage{})
-		return
-	}
-	var d qrlogin.Decision
-	if err == nil {
-		d, err = s.tickets.Decision(r.Context(), chi.URLParam(r, "ticket_id"), who.Identity())
-	}
-	var p page
-	if err == nil {
-		p, err = s.phonePage(r, &v, "result.title")
-	}
-	if err != nil {
-		s.failPage(w, r, &v, err)
-		return
-	}
-	s.render(w, r, http.StatusOK, "result", resultPage{
-		page: p, Status: string(d.Status), Browser: d.Facts.Browser, OS: d.Facts.OS,
-		Waiting: d.Status == qrlogin.Scanned || d.Status == qrlogin.Confirmed,
+	return s.render(w, http.StatusOK, "decide", decidePage{
+		page: p, TicketID: found.TicketID, ConfirmToken: found.ConfirmToken, Account: v.who.Name,
+		ClientName: found.Client.Name, Browser: found.Facts.Browser, OS: found.Facts.OS, IP: found.Facts.IP, Age: age,
 	})
 }
 
-// failPage says in plain words what happened and what to do next. The words
-// of a code are under message.<code>.* in the catalogue.
-func (s *Server) failPage(w http.ResponseWriter, r *http.Request, v *visit, err error) {
-	f := explain(err)
-	if f == errInternal {
-		s.log.Error("page failed", "request_id", requestID(r), "error", err)
+// handleDecidePage decides; the result is a page of its own, to be reloaded.
+func (s *Server) handleDecidePage(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if !v.signedIn() {
+		return s.signinPage(w, r, v, http.StatusOK, signinPage{})
 	}
-	p := s.newPage(r, v, "message.title")
-	key := "message." + f.code
-	if _, ok := p.words[key+".heading"]; !ok {
-		key = "message.internal"
+	id, token, by := v.form.Get("ticket_id"), v.form.Get("confirm_token"), v.who.Identity()
+	switch v.form.Get("decision") {
+	case "approve":
+		if err := s.tickets.Confirm(r.Context(), id, token, by); err != nil {
+			return err
+		}
+		s.config.Metrics.move("confirmed")
+	case "deny", "report":
+		if err := s.tickets.Deny(r.Context(), id, token, by); err != nil {
+			return err
+		}
+		s.config.Metrics.move("denied")
+	default:
+		return errInvalidRequest
 	}
-	if strings.HasPrefix(r.URL.Path, "/s/") && r.Method == http.MethodPost {
-		p.Path = "/s"
+	http.Redirect(w, r, "/s/result/"+url.PathEscape(id), http.StatusSeeOther)
+	return nil
+}
+
+func (s *Server) handleResultPage(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	if !v.signedIn() {
+		return s.signinPage(w, r, v, http.StatusOK, signinPage{})
 	}
-	s.render(w, r, f.status, "message", messagePage{page: p, Heading: key + ".heading", Text: key + ".text", Next: key + ".next"})
+	d, err := s.tickets.Decision(r.Context(), chi.URLParam(r, "ticket_id"), v.who.Identity())
+	if err != nil {
+		return err
+	}
+	return s.render(w, http.StatusOK, "result", resultPage{
+		page: s.newPage(r, v, "result.title", r.URL.Path), Status: string(d.Status),
+		Browser: d.Facts.Browser, OS: d.Facts.OS,
+		Waiting: d.Status == qrlogin.Scanned || d.Status == qrlogin.Confirmed,
+	})
 }

@@ -23,7 +23,7 @@ func TestPhonePagesWorkWithoutScripts(t *testing.T) {
 	l := login{}
 	made := s.want(201, "", "POST", "/v1/tickets", nil, "User-Agent", chromeOnWindows)
 	l.id, l.deviceCode, l.qr = made.text("ticket_id"), made.text("device_code"), made.text("verification_uri_complete")
-	v := newVisitor(s)
+	v := newPerson(s)
 	signin := v.open(l.qr)
 	pageIs(t, signin, 200, "Sign in")
 	open := v.submit(signin, "/s/signin", "credential", "alice")
@@ -56,7 +56,7 @@ func TestPhonePagesWorkWithoutScripts(t *testing.T) {
 func TestPhonePagesDenyAndTypedCode(t *testing.T) {
 	s := newSite(t, setup{})
 	l := s.create(map[string]any{"user_code": true})
-	v := newVisitor(s)
+	v := newPerson(s)
 	code := v.signIn("alice")
 	pageIs(t, code, 200, "Type the code shown on the other device")
 	pageIs(t, v.submit(code, "/s/scan", "user_code", ""), 400, "Type the code shown on the other device")
@@ -82,7 +82,7 @@ func TestPhonePagesDenyAndTypedCode(t *testing.T) {
 func TestReloadingAFormsAnswerGivesTheSamePage(t *testing.T) {
 	s := newSite(t, setup{})
 	l := s.create(nil)
-	v := newVisitor(s)
+	v := newPerson(s)
 	signin := v.open(l.qr)
 	wrong := v.submit(signin, "/s/signin", "credential", "mallory")
 	pageIs(t, wrong, 401, "Sign in")
@@ -106,7 +106,7 @@ func TestLinkPreviewNeverScans(t *testing.T) {
 	s := newSite(t, setup{})
 	l := s.create(nil)
 	seq := s.want(200, "", "GET", l.path(""), nil, bearerOf(l.deviceCode)...).seq()
-	stranger, alice := newVisitor(s), newVisitor(s)
+	stranger, alice := newPerson(s), newPerson(s)
 	alice.signIn("alice")
 	for range 20 {
 		pageIs(t, stranger.open(l.qr), 200, "Sign in")
@@ -129,7 +129,7 @@ func TestLinkPreviewNeverScans(t *testing.T) {
 func TestForgedFormsAreRefused(t *testing.T) {
 	s := newSite(t, setup{})
 	l := s.create(nil)
-	alice, bob, fresh := newVisitor(s), newVisitor(s), newVisitor(s)
+	alice, bob, fresh := newPerson(s), newPerson(s), newPerson(s)
 	signin := alice.open("/s")
 	alice.signIn("alice")
 	bob.signIn("bob")
@@ -168,8 +168,8 @@ func TestForgedFormsAreRefused(t *testing.T) {
 	}
 }
 
-// cookieOf is the visitor's phone cookie.
-func cookieOf(t testing.TB, v *visitor) *http.Cookie {
+// cookieOf is the person's phone cookie.
+func cookieOf(t testing.TB, v *person) *http.Cookie {
 	t.Helper()
 	address, err := url.Parse(v.s.url)
 	if err != nil {
@@ -222,11 +222,11 @@ func TestPhoneCookieAttributes(t *testing.T) {
 // nobody's.
 func TestForgedCookieIsSignedOut(t *testing.T) {
 	s := newSite(t, setup{})
-	v := newVisitor(s)
+	v := newPerson(s)
 	v.signIn("alice")
 	c := cookieOf(t, v)
 	payload, mac, _ := strings.Cut(c.Value, ".")
-	other := newVisitor(s)
+	other := newPerson(s)
 	other.signIn("bob")
 	theirs, _, _ := strings.Cut(cookieOf(t, other).Value, ".")
 	for name, value := range map[string]string{
@@ -261,14 +261,14 @@ func TestStolenProofOpensNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, setup{direct: true})
 		l, other := s.create(nil), s.create(nil)
-		v, thief := newVisitor(s), newVisitor(s)
+		v, thief := newPerson(s), newPerson(s)
 		signin := v.open(l.qr)
 		early := thief.open(l.qr)
 		time.Sleep(100 * time.Second) // the QR text is long dead
-		pageIs(t, newVisitor(s).open(l.qr), 410, "This code has expired")
+		pageIs(t, newPerson(s).open(l.qr), 410, "This code has expired")
 
 		proof := form(signin, "/s/signin").Get("proof")
-		stolen := newVisitor(s)
+		stolen := newPerson(s)
 		stolen.signIn("bob")
 		pageIs(t, stolen.open(l.qr+"?proof="+proof), 410, "This code has expired")
 		fields := form(stolen.open("/s"), "/s/scan")
@@ -281,7 +281,7 @@ func TestStolenProofOpensNothing(t *testing.T) {
 		pageIs(t, thief.send("/s/signin", swapped), 410, "This code has expired")
 
 		pageIs(t, v.submit(signin, "/s/signin", "credential", "alice", "qr", strings.TrimPrefix(other.qr, s.public+"/s/")), 410, "This code has expired")
-		v = newVisitor(s) // from the start, in time
+		v = newPerson(s) // from the start, in time
 		l = s.create(nil)
 		signin = v.open(l.qr)
 		time.Sleep(100 * time.Second)
@@ -296,7 +296,7 @@ func TestStolenProofOpensNothing(t *testing.T) {
 func TestPhonePagesSayWhatHappened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, setup{direct: true})
-		alice, bob := newVisitor(s), newVisitor(s)
+		alice, bob := newPerson(s), newPerson(s)
 		alice.signIn("alice")
 		bob.signIn("bob")
 		l := s.create(nil)
@@ -306,7 +306,7 @@ func TestPhonePagesSayWhatHappened(t *testing.T) {
 		pageIs(t, bob.open("/s/result/"+l.id), 403, "Somebody else scanned it first")
 		pageIs(t, bob.open("/s/result/"+b64id), 404, "No login is waiting here")
 		pageIs(t, bob.open("/s/"+b64id), 404, "No login is waiting here")
-		pageIs(t, newVisitor(s).open("/s/result/"+l.id), 200, "Sign in")
+		pageIs(t, newPerson(s).open("/s/result/"+l.id), 200, "Sign in")
 		s.want(204, "", "DELETE", l.path(""), nil, bearerOf(l.deviceCode)...)
 		pageIs(t, alice.submit(decide, "/s/decide", "decision", "approve"), 409, "This login has ended")
 		pageIs(t, alice.open("/s/result/"+l.id), 200, "Canceled on the other device")

@@ -85,39 +85,37 @@ func (s *Server) Handler() http.Handler {
 		r.Use(s.cors)
 		r.Group(func(r chi.Router) {
 			r.Use(endless)
-			r.Get("/tickets/{ticket_id}/ws", s.handleSocket)
-			r.Get("/tickets/{ticket_id}/events", s.handleEvents)
-			r.Get("/tickets/{ticket_id}", s.handleTicket)
-			r.Get("/tickets/{ticket_id}/decision", s.handleDecision)
+			r.Get("/tickets/{ticket_id}/ws", s.api(s.handleSocket))
+			r.Get("/tickets/{ticket_id}/events", s.api(s.handleEvents))
+			r.Get("/tickets/{ticket_id}", s.api(s.handleTicket))
+			r.Get("/tickets/{ticket_id}/decision", s.api(s.handleDecision))
 		})
 		r.Group(func(r chi.Router) {
 			r.Use(deadline)
-			r.Post("/tickets", s.handleCreate)
-			r.Delete("/tickets/{ticket_id}", s.handleCancel)
-			r.Get("/tickets/{ticket_id}/qr.png", s.handleQR(qrPNG, "image/png"))
-			r.Get("/tickets/{ticket_id}/qr.svg", s.handleQR(qrSVG, "image/svg+xml"))
-			r.Post("/tickets/{ticket_id}/confirm", s.handleConfirm)
-			r.Post("/tickets/{ticket_id}/deny", s.handleDeny)
-			r.Post("/scan", s.handleScan)
-			r.Post("/signin/{provider}", s.handleSignIn)
+			r.Post("/tickets", s.api(s.handleCreate))
+			r.Delete("/tickets/{ticket_id}", s.api(s.handleCancel))
+			r.Get("/tickets/{ticket_id}/qr.png", s.api(s.handleQR(qrPNG, "image/png")))
+			r.Get("/tickets/{ticket_id}/qr.svg", s.api(s.handleQR(qrSVG, "image/svg+xml")))
+			r.Post("/tickets/{ticket_id}/confirm", s.api(s.handleConfirm))
+			r.Post("/tickets/{ticket_id}/deny", s.api(s.handleDeny))
+			r.Post("/scan", s.api(s.handleScan))
+			r.Post("/signin/{provider}", s.api(s.handleSignIn))
 		})
 	})
 	r.Route("/oauth", func(r chi.Router) {
 		r.Use(s.cors, deadline)
-		r.Post("/device_authorization", s.handleDeviceAuthorization)
-		r.Post("/token", s.handleToken)
-		r.Get("/userinfo", s.handleUserinfo)
+		r.Post("/device_authorization", s.api(s.handleDeviceAuthorization))
+		r.Post("/token", s.api(s.handleToken))
+		r.Get("/userinfo", s.api(s.handleUserinfo))
 	})
 	return r
 }
 
 // files are what browsers of any origin may load.
 func (s *Server) files(r chi.Router) {
-	get(r.With(deadline), "/.well-known/jwks.json", s.handleJWKS)
-	get(r, "/.well-known/oauth-authorization-server", s.handleMetadata)
-	get(r, "/openapi.yaml", func(w http.ResponseWriter, r *http.Request) {
-		s.public(w, r, "application/yaml", openAPI)
-	})
+	get(r.With(deadline), "/.well-known/jwks.json", s.api(s.handleJWKS))
+	get(r, "/.well-known/oauth-authorization-server", s.api(s.handleMetadata))
+	get(r, "/openapi.yaml", s.file("application/yaml", openAPI))
 	fs.WalkDir(assets, "assets", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -126,11 +124,13 @@ func (s *Server) files(r chi.Router) {
 		if err != nil {
 			return err
 		}
-		get(r, strings.TrimPrefix(path, "assets"), func(w http.ResponseWriter, r *http.Request) {
-			s.public(w, r, contentTypeOf(path), body)
-		})
+		get(r, strings.TrimPrefix(path, "assets"), s.file(contentTypeOf(path), body))
 		return nil
 	})
+}
+
+func (s *Server) file(contentType string, body []byte) http.HandlerFunc {
+	return s.api(func(w http.ResponseWriter, r *http.Request) error { return s.public(w, r, contentType, body) })
 }
 
 // get also takes HEAD, with which monitors and link checkers look at pages and
@@ -144,7 +144,7 @@ func get(r chi.Router, pattern string, h http.HandlerFunc) {
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	api := strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasPrefix(r.URL.Path, "/oauth/")
 	if strings.Contains(r.Header.Get("Accept"), "text/html") && !api {
-		s.failPage(w, r, new(visit), errNotFound)
+		s.failPage(w, r, new(visitor), errNotFound)
 		return
 	}
 	s.fail(w, r, errNotFound)

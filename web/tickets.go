@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"scanlogin/auth"
 	"scanlogin/hub"
 	"scanlogin/qrlogin"
 )
@@ -33,32 +33,27 @@ type created struct {
 	VerificationURI string `json:"verification_uri,omitzero"`
 }
 
-func (s *Server) handleCreate(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleCreate(w http.ResponseWriter, r *http.Request) error {
 	in, err := decodeCreate(w, r)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
-	if in.ClientID == "" {
-		in.ClientID = "web"
-	}
-	s.create(w, r, in, false, http.StatusCreated)
+	in.ClientID = cmp.Or(in.ClientID, "web")
+	return s.create(w, r, in, false, http.StatusCreated)
 }
 
-func (s *Server) handleDeviceAuthorization(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleDeviceAuthorization(w http.ResponseWriter, r *http.Request) error {
 	form, err := decodeForm(w, r)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	client, err := s.authenticateClient(r, form)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	in := createForm(form)
 	in.ClientID = client.ID
-	s.create(w, r, in, true, http.StatusOK)
+	return s.create(w, r, in, true, http.StatusOK)
 }
 
 // decodeCreate takes either kind of body (contract section 2).
@@ -89,27 +84,25 @@ func createForm(form url.Values) createRequest {
 	}
 }
 
-func (s *Server) create(w http.ResponseWriter, r *http.Request, in createRequest, device bool, status int) {
+func (s *Server) create(w http.ResponseWriter, r *http.Request, in createRequest, device bool, status int) error {
 	t, err := s.tickets.Create(r.Context(), qrlogin.Request{
 		ClientID: in.ClientID, Scope: in.Scope, Challenge: in.CodeChallenge, ChallengeMethod: in.CodeChallengeMethod,
 		UserCode: in.UserCode, Device: device, Facts: s.facts(r),
 	})
 	if device && errors.Is(err, qrlogin.ErrInvalidCodeChallenge) {
-		err = errInvalidRequest // what RFC 7636 section 4.4.1 calls it
+		return errInvalidRequest // what RFC 7636 section 4.4.1 calls it
 	}
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	out := created{DeviceCode: t.DeviceCode, Interval: seconds(qrlogin.Interval), UserCode: t.UserCode}
 	if out.snapshot, err = s.snapshot(t.View); err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	if t.UserCode != "" {
 		out.VerificationURI = s.config.PublicURL + "/s"
 	}
-	s.ok(w, status, out)
+	return s.ok(w, status, out)
 }
 
 // open reads the ticket in the path for the browser that holds its
@@ -124,27 +117,25 @@ func (s *Server) open(r *http.Request) (qrlogin.View, error) {
 
 // handleTicket answers at once, or (long poll) when the ticket is no longer
 // at the seq that the browser knows.
-func (s *Server) handleTicket(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleTicket(w http.ResponseWriter, r *http.Request) error {
 	seq, wait, err := pollQuery(r.URL.Query())
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
-	v, err := s.open(r)
+	look, cancel := bounded(r)
+	defer cancel()
+	v, err := s.open(look)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	if wait > 0 && seq == v.Seq && !v.Status.Final() {
-		s.poll(w, r, s.topic(v.TicketID), seq, wait)
-		return
+		return s.poll(w, r, s.topic(v.TicketID), seq, wait)
 	}
 	out, err := s.snapshot(v)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
-	s.ok(w, http.StatusOK, out)
+	return s.ok(w, http.StatusOK, out)
 }
 
 // pollQuery reads ?seq=&wait=. Without seq the answer comes at once.
@@ -166,111 +157,92 @@ func pollQuery(q url.Values) (seq uint64, wait time.Duration, err error) {
 	return seq, wait, nil
 }
 
-func (s *Server) poll(w http.ResponseWriter, r *http.Request, t hub.Topic, seq uint64, wait time.Duration) {
-	if s.refuseNewcomer(w, r) {
-		return
+func (s *Server) poll(w http.ResponseWriter, r *http.Request, t hub.Topic, seq uint64, wait time.Duration) error {
+	if s.full.Load() {
+		return errOverloaded
 	}
 	snap, err := s.hub.Wait(r.Context(), t, seq, wait)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	w.Write(append(snap.Data, '\n'))
+	return nil
 }
 
-func (s *Server) handleEvents(w http.ResponseWriter, r *http.Request) {
-	if s.refuseNewcomer(w, r) {
-		return
+func (s *Server) handleEvents(w http.ResponseWriter, r *http.Request) error {
+	if s.full.Load() {
+		return errOverloaded
 	}
-	v, err := s.open(r)
-	if err == nil {
-		err = s.hub.ServeSSE(w, r, s.topic(v.TicketID))
-	}
+	look, cancel := bounded(r)
+	defer cancel()
+	v, err := s.open(look)
 	if err != nil {
-		s.fail(w, r, err)
+		return err
 	}
+	return s.hub.ServeSSE(w, r, s.topic(v.TicketID))
 }
 
 // handleSocket upgrades; nothing is looked up before the browser's `watch`.
-func (s *Server) handleSocket(w http.ResponseWriter, r *http.Request) {
-	if !s.allowed(r.Header.Get("Origin")) {
-		s.fail(w, r, errCrossOrigin) // cross-site WebSocket hijacking
-		return
-	}
-	if s.refuseNewcomer(w, r) {
-		return
+func (s *Server) handleSocket(w http.ResponseWriter, r *http.Request) error {
+	switch {
+	case !s.allowed(r.Header.Get("Origin")):
+		return errCrossOrigin // cross-site WebSocket hijacking
+	case s.full.Load():
+		return errOverloaded
 	}
 	s.hub.ServeWS(w, r, s.ticketWire(chi.URLParam(r, "ticket_id")))
+	return nil
 }
 
-// refuseNewcomer: an instance that is leaving takes no new watchers.
-func (s *Server) refuseNewcomer(w http.ResponseWriter, r *http.Request) bool {
-	if !s.full.Load() {
-		return false
-	}
-	s.fail(w, r, errOverloaded)
-	return true
-}
-
-func (s *Server) handleCancel(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handleCancel(w http.ResponseWriter, r *http.Request) error {
 	code, err := bearer(r, errNoDeviceCode)
-	if err == nil {
-		err = s.tickets.Cancel(r.Context(), chi.URLParam(r, "ticket_id"), code)
-	}
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
+	}
+	if err := s.tickets.Cancel(r.Context(), chi.URLParam(r, "ticket_id"), code); err != nil {
+		return err
 	}
 	s.config.Metrics.move("canceled")
-	noContent(w)
+	return noContent(w)
 }
 
-func (s *Server) handleQR(render func(text string, scale int) ([]byte, error), contentType string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		scale := 8
-		if q := r.URL.Query(); q.Has("scale") {
-			n, err := strconv.Atoi(q.Get("scale"))
-			if err != nil || n < 1 || n > 16 || strconv.Itoa(n) != q.Get("scale") {
-				s.fail(w, r, errInvalidSize)
-				return
-			}
-			scale = n
+func (s *Server) handleQR(render func(text string, scale int) ([]byte, error), contentType string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		scale, err := scaleQuery(r.URL.Query())
+		if err != nil {
+			return err
 		}
 		v, err := s.open(r)
 		switch {
-		case err == nil && v.Status == qrlogin.Expired:
-			err = qrlogin.ErrTicketExpired
-		case err == nil && v.QRText == "":
-			err = qrlogin.ErrInvalidState
+		case err != nil:
+			return err
+		case v.Status == qrlogin.Expired:
+			return qrlogin.ErrTicketExpired
+		case v.QRText == "":
+			return qrlogin.ErrInvalidState
 		}
-		var body []byte
-		if err == nil {
-			body, err = render(v.QRText, scale)
-		}
+		body, err := render(v.QRText, scale)
 		if err != nil {
-			s.fail(w, r, err)
-			return
+			return err
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Type", contentType)
 		w.Write(body)
+		return nil
 	}
 }
 
-// phone is who asks, when it is a phone that signed in itself.
-func (s *Server) phone(r *http.Request) (auth.Identity, error) {
-	token, err := bearer(r, errNoCredential)
-	if err != nil {
-		return auth.Identity{}, err
+// scaleQuery reads ?scale=, pixels per module. Its bound is what keeps a
+// picture from being made as large as a client likes.
+func scaleQuery(q url.Values) (int, error) {
+	if !q.Has("scale") {
+		return 8, nil
 	}
-	p, err := s.auth.Verify(r.Context(), token)
-	if err != nil {
-		return auth.Identity{}, err
+	n, err := strconv.Atoi(q.Get("scale"))
+	if err != nil || n < 1 || n > 16 || strconv.Itoa(n) != q.Get("scale") {
+		return 0, errInvalidSize
 	}
-	if !p.HasScope(auth.Phone) {
-		return auth.Identity{}, errPhoneToken
-	}
-	return p.Identity(), nil
+	return n, nil
 }

@@ -139,7 +139,6 @@ func TestBrowserSignsInWithoutASecureContext(t *testing.T) {
 	if eval[bool](desktop, `isSecureContext`) {
 		t.Fatal("the test does not show what it is for")
 	}
-	phone.stepwise = true // there is no Sec-Fetch-Site either
 	phone.open(desktop.readQR())
 	phone.signInOnPhone("bob")
 	phone.click("button[value=approve]")

@@ -40,4 +40,6 @@ leadOn();
 document.addEventListener('visibilitychange', leadOn);
 document.addEventListener('prerenderingchange', leadOn);
 document.querySelector('[autofocus]')?.focus({ preventScroll: true });
+// A wrong code is there to be looked at, and gone with the first key.
+document.querySelector('[aria-invalid]')?.select();
 lookLater(FIRST_MS);

@@ -8,28 +8,28 @@ import (
 	"strings"
 )
 
-// visitor is a person with a browser on the phone pages, scripts off: links
+// person is somebody with a browser on the phone pages, scripts off: links
 // are followed and forms are sent as the HTML says.
-type visitor struct {
+type person struct {
 	s    *site
 	http *http.Client
 	lang string // Accept-Language
 }
 
-func newVisitor(s *site) *visitor { return &visitor{s: s, http: s.browser()} }
+func newPerson(s *site) *person { return &person{s: s, http: s.browser()} }
 
 // open follows a link.
-func (v *visitor) open(link string) answer {
+func (v *person) open(link string) answer {
 	v.s.t.Helper()
 	r := v.s.request("GET", v.path(link), nil, "Accept-Language", v.lang, "User-Agent", safariOnIPhone)
 	return v.s.sendWith(v.http, r)
 }
 
 // path is where a link leads at the test's address.
-func (v *visitor) path(link string) string { return strings.TrimPrefix(link, v.s.public) }
+func (v *person) path(link string) string { return strings.TrimPrefix(link, v.s.public) }
 
 // send posts a form and follows where it leads.
-func (v *visitor) send(path string, form url.Values, headers ...string) answer {
+func (v *person) send(path string, form url.Values, headers ...string) answer {
 	v.s.t.Helper()
 	headers = append([]string{"Accept-Language", v.lang, "User-Agent", safariOnIPhone}, headers...)
 	a := v.s.sendWith(v.http, v.s.request("POST", path, form, headers...))
@@ -61,7 +61,7 @@ func form(page answer, action string) url.Values {
 
 // submit sends the page's form for an address, with fields filled in and a
 // button pressed.
-func (v *visitor) submit(page answer, action string, fields ...string) answer {
+func (v *person) submit(page answer, action string, fields ...string) answer {
 	v.s.t.Helper()
 	values := form(page, action)
 	if values == nil {
@@ -74,13 +74,13 @@ func (v *visitor) submit(page answer, action string, fields ...string) answer {
 }
 
 // signIn signs in on the page for typing a code.
-func (v *visitor) signIn(user string) answer {
+func (v *person) signIn(user string) answer {
 	v.s.t.Helper()
 	return v.submit(v.open("/s"), "/s/signin", "credential", user)
 }
 
 // scan opens a QR text and goes on to what is asking.
-func (v *visitor) scan(l login) answer {
+func (v *person) scan(l login) answer {
 	v.s.t.Helper()
 	return v.submit(v.open(l.qr), "/s/scan")
 }
