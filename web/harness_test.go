@@ -61,6 +61,7 @@ type setup struct {
 	tickets   qrlogin.Config
 	hub       hub.Config
 	store     sharedStore // nil: memory
+	noUsers   bool        // nobody can sign in on the phone pages
 	direct    bool        // no network: requests go straight to the handler, also in a bubble
 }
 
@@ -126,17 +127,21 @@ func newSite(t testing.TB, c setup) *site {
 		s.public = s.url
 	}
 	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	users := []string{"alice", "bob"}
+	if c.noUsers {
+		users = nil
+	}
 	clients, metrics := auth.Clients(s.public), NewMetrics("test")
 	clients["other"] = auth.Client{ID: "other", Name: "Other", Kind: "web", Scopes: []string{"openid"}}
 	s.auth = auth.New(store, auth.Config{
 		Issuer: s.public, Clients: clients, Logger: log,
-		Providers: map[string]auth.Provider{"demo": demo.New([]string{"alice", "bob"})},
+		Providers: map[string]auth.Provider{"demo": demo.New(users)},
 	})
 	c.tickets.PublicURL, c.tickets.Clients = s.public, clients
 	c.hub.Logger, c.hub.HandshakeError = log, HandshakeError
 	s.hub = hub.New(store, c.hub)
 	config := Config{
-		PublicURL: s.public, Origins: c.origins, Clients: clients, Provider: "demo", DemoUsers: []string{"alice", "bob"},
+		PublicURL: s.public, Origins: c.origins, Clients: clients, Provider: "demo", DemoUsers: users,
 		Heartbeat: 25 * time.Second, SessionTTL: 720 * time.Hour, Version: "test",
 		Ping: store.Ping, Derive: store.Derive, Metrics: metrics, Logger: log,
 	}

@@ -321,3 +321,11 @@ func TestPhonePagesSayWhatHappened(t *testing.T) {
 		pageIs(t, alice.submit(open, "/s/scan"), 404, "No login is waiting here")
 	})
 }
+
+// A server without a provider for its pages says so instead of showing nothing.
+func TestSignInPageWithoutAProvider(t *testing.T) {
+	s := newSite(t, setup{noUsers: true})
+	if a := newPerson(s).open("/s"); a.status != 200 || !strings.Contains(a.raw, "Signing in here is not set up") {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
