@@ -130,6 +130,13 @@ func TestSecretsComeFromFilesToo(t *testing.T) {
 	if code != 0 || strings.Contains(stdout, "hunter2") || !strings.Contains(stdout, "localhost:6379") {
 		t.Errorf("exit %d: %s%s", code, stdout, stderr)
 	}
+	t.Setenv("SCANLOGIN_REDIS_URL_FILE", "")
+	for _, url := range []string{"redis+sentinel://me:hunter2:main@a:1,b:2/0", "redis://me:hunt%er2@a"} { // the second can't be parsed
+		code, stdout, _ = command(t, "config", "print", "--redis-url", url)
+		if code != 0 || strings.Contains(stdout, "hunt") {
+			t.Errorf("%s: exit %d: %s", url, code, stdout)
+		}
+	}
 }
 
 func TestHealthcheckAsksTheRunningServer(t *testing.T) {

@@ -167,9 +167,9 @@ func (c *Config) print(out io.Writer) error {
 			*secret = "(hidden)"
 		}
 	}
-	if u, err := url.Parse(shown.RedisURL); err == nil && u.User != nil {
-		if _, set := u.User.Password(); set {
-			shown.RedisURL = u.Redacted()
+	if scheme, rest, ok := strings.Cut(shown.RedisURL, "://"); ok {
+		if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+			shown.RedisURL = scheme + "://(hidden)" + rest[i:]
 		}
 	}
 	encoder := yaml.NewEncoder(out)
