@@ -12,7 +12,7 @@ run: build ## Build and serve the demo: no Redis, no account, nothing to set
 
 build: ## Build the one static binary into .cache/
 	@command -v go >/dev/null || { echo "Go 1.26 or newer is needed: https://go.dev/dl/"; exit 1; }
-	@echo "building $(BIN)"
+	@[ -x $(BIN) ] && echo "building $(BIN)" || echo "building $(BIN) (the first time takes a minute)"
 	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/scanlogin
 
 setup: ## Install what the tests need and this machine lacks (Debian packages)

@@ -2,8 +2,8 @@ package qrlogin
 
 import "errors"
 
-// What a move can end in. Each is one code of the contract; web's error table
-// turns it into a status. An error of the store passes through untouched.
+// What a move can end in. Web's error table turns each into a code and a
+// status. An error of the store passes through untouched.
 var (
 	ErrNotFound            = errors.New("qrlogin: ticket not found")
 	ErrInvalidState        = errors.New("qrlogin: move not allowed in this state")

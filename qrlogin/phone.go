@@ -87,29 +87,30 @@ func (s *Service) parseQR(ctx context.Context, text string) (id string, step uin
 	return parseQRToken(key, strings.TrimPrefix(text, s.config.PublicURL+qrPath))
 }
 
-// CheckQR says whether a QR text could be scanned now, changing nothing.
-// Errors: ErrNotFound, ErrTicketExpired, ErrQRExpired. A ticket that was
-// scanned already is for Scan to judge.
-func (s *Service) CheckQR(ctx context.Context, text string) error {
+// CheckQR says which ticket a QR text belongs to and whether it could be
+// scanned now, changing nothing. Errors: ErrNotFound; with a ticket id:
+// ErrTicketExpired, ErrQRExpired. A ticket that was scanned already is for
+// Scan to judge.
+func (s *Service) CheckQR(ctx context.Context, text string) (ticketID string, err error) {
 	id, step, err := s.parseQR(ctx, text)
 	if err != nil {
-		return err
+		return "", err
 	}
 	now := time.Now()
 	t, _, err := s.load(ctx, id, now)
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case t.At(now) == Expired:
-		return ErrTicketExpired
+		return id, ErrTicketExpired
 	case t.At(now) == Pending && !t.good(step, s.config.QRRotate, now):
-		return ErrQRExpired
+		return id, ErrQRExpired
 	}
-	return nil
+	return id, nil
 }
 
-// Confirm signs the browser in as the scanner. Errors in the contract's
-// order (section 4): ErrNotFound, ErrInvalidState, ErrNotScanner,
+// Confirm signs the browser in as the scanner. Errors, the
+// first that applies: ErrNotFound, ErrInvalidState, ErrNotScanner,
 // ErrInvalidConfirmToken, ErrTicketExpired.
 func (s *Service) Confirm(ctx context.Context, ticketID, confirmToken string, by auth.Identity) error {
 	_, _, err := s.update(ctx, ticketID, func(t *Ticket, now time.Time) error {

@@ -29,7 +29,7 @@ type Sessions interface {
 	End(ctx context.Context, sub, sid string) error
 }
 
-// Config holds the deadlines of contract section 1. Zero means the default.
+// Config holds a ticket's deadlines. Zero means the default.
 type Config struct {
 	PublicURL  string                 // scheme and host; QR texts begin with it
 	Clients    map[string]auth.Client // who may ask for a login

@@ -9,7 +9,7 @@ import (
 	"scanlogin/auth"
 )
 
-// Status is where a ticket stands (contract section 1).
+// Status is where a ticket stands.
 type Status string
 
 const (
@@ -30,7 +30,7 @@ func (s Status) Final() bool {
 // ByUser is the reason of a ticket that its scanner denied.
 const ByUser = "by_user"
 
-// answered is how long a final ticket is still known (contract section 1).
+// answered is how long a final ticket is still known.
 const answered = 60 * time.Second
 
 // Ticket is one login attempt as it is stored. Secrets are kept as SHA-256
@@ -115,8 +115,8 @@ func (t *Ticket) scan(by auth.Identity, confirmHash []byte, fresh bool, ttl time
 	return ErrInvalidState
 }
 
-// scanner refuses everybody but the user who scanned (contract section 4,
-// order of errors).
+// scanner refuses everybody but the user who scanned. What is said first
+// counts: who is not the scanner does not learn how the ticket stands.
 func (t *Ticket) scanner(by auth.Identity, now time.Time) error {
 	switch status := t.At(now); {
 	case status == Pending:

@@ -94,7 +94,7 @@ func qrMAC(key, b []byte) []byte {
 }
 
 // step is the number of the QR's face at a moment. A device client shows one
-// face for the ticket's whole life (contract 3.1).
+// face for the ticket's whole life.
 func (t *Ticket) step(rotate time.Duration, now time.Time) uint32 {
 	if t.Device || now.Before(t.Created) {
 		return 0

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// View is what the browser may see of its ticket at one moment (contract 3.2).
+// View is what the browser may see of its ticket at one moment.
 type View struct {
 	TicketID  string
 	Seq       uint64

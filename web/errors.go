@@ -15,8 +15,8 @@ import (
 	"scanlogin/qrlogin"
 )
 
-// failure is an answer that is not a success: its status, its code word (the
-// contract's) and a sentence for people.
+// failure is an answer that is not a success: its status, its code word (see
+// openapi.yaml) and a sentence for people.
 type failure struct {
 	status int
 	code   string
@@ -25,7 +25,7 @@ type failure struct {
 
 func (f *failure) Error() string { return "web: " + f.code }
 
-// What web itself finds wrong with a request (contract section 2).
+// What web itself finds wrong with a request.
 var (
 	errInvalidJSON       = &failure{400, "invalid_json", "The body must be one JSON object without duplicate members."}
 	errUnknownMember     = &failure{400, "unknown_member", "The body has a member that this request does not know."}

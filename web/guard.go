@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -54,12 +55,12 @@ func (s *Server) logRequest(r *http.Request, status int, id string, took time.Du
 	}
 	s.config.Metrics.request(route, r.Method, status, took)
 	level := slog.LevelInfo
-	if route == "/livez" || route == "/readyz" {
-		level = slog.LevelDebug // every probe of every balancer
+	if route == "/livez" || route == "/readyz" || path.Ext(route) != "" {
+		level = slog.LevelDebug // every probe of every balancer, every file of every page
 	}
 	s.log.LogAttrs(r.Context(), level, "request",
 		slog.String("request_id", id), slog.String("method", r.Method), slog.String("route", route),
-		slog.Int("status", status), slog.Duration("took", took.Round(time.Microsecond)))
+		slog.Int("status", status), slog.String("took", took.Round(time.Microsecond).String()))
 }
 
 // guard holds the rules that no request escapes.
@@ -76,12 +77,17 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		if !slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, r.Method) && s.crossOrigin(r) {
+			s.log.LogAttrs(r.Context(), slog.LevelWarn, "origin refused: allow it with origins if it is yours",
+				slog.String("request_id", requestID(r)), slog.String("origin", clip(r.Header.Get("Origin"))))
 			s.fail(w, r, errCrossOrigin)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// clip bounds what a stranger can write into a log line.
+func clip(text string) string { return text[:min(len(text), 200)] }
 
 // tokenInURL: URLs end up in logs, histories and Referer headers.
 func tokenInURL(r *http.Request) bool {
@@ -135,7 +141,7 @@ func (s *Server) cors(next http.Handler) http.Handler {
 	})
 }
 
-// storeDeadline leaves room for the answer within the contract's second.
+// storeDeadline leaves room for the answer within a second.
 const storeDeadline = 800 * time.Millisecond
 
 // bounded is the request with what it may wait for the store.

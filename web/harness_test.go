@@ -296,7 +296,7 @@ func (s *site) want(status int, code, method, path string, body any, headers ...
 	return a
 }
 
-// judge checks what every answer owes (contract section 2).
+// judge checks what every answer owes.
 func (s *site) judge(r *http.Request, a answer) {
 	s.t.Helper()
 	need := func(ok bool, what string) {

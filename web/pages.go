@@ -135,6 +135,14 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, data any
 	return nil
 }
 
+// seeOther leads on to another page, by GET.
+func seeOther(w http.ResponseWriter, path string) error {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Location", path)
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
 // csp allows this server's own files and sockets, and nothing inline.
 func (s *Server) csp() string {
 	socket := "ws" + strings.TrimPrefix(s.config.PublicURL, "http")
@@ -171,6 +179,7 @@ func contentTypeOf(name string) string {
 type messagePage struct {
 	page
 	Heading, Text, Next string
+	Again               string // where trying again may help; empty: it won't
 	RequestID           string
 }
 
@@ -180,15 +189,19 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, v *visitor, er
 	f := s.explainAndLog(r, err)
 	here := ""
 	if r.Method == http.MethodGet {
-		here = r.URL.Path
+		here = r.URL.RequestURI()
 	}
 	p := s.newPage(r, v, "message.title", here)
 	key := "message." + f.code
 	if _, ok := p.words[key+".heading"]; !ok {
 		key = "message.internal"
 	}
+	again := ""
+	if f.status >= 500 {
+		again = here
+	}
 	err = s.render(w, f.status, "message", messagePage{
-		page: p, Heading: key + ".heading", Text: key + ".text", Next: key + ".next", RequestID: requestID(r),
+		page: p, Heading: key + ".heading", Text: key + ".text", Next: key + ".next", Again: again, RequestID: requestID(r),
 	})
 	if err != nil {
 		s.fail(w, r, err)
@@ -265,6 +278,5 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request, c cookie, v *vi
 	if err := s.remember(w, r, c, visit{Lang: v.Lang, Nonce: v.Nonce}); err != nil {
 		return err
 	}
-	http.Redirect(w, r, next, http.StatusSeeOther)
-	return nil
+	return seeOther(w, next)
 }

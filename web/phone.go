@@ -1,6 +1,7 @@
 package web
 
 import (
+	"log/slog"
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
@@ -14,7 +15,7 @@ type scanRequest struct {
 	UserCode string `json:"user_code"`
 }
 
-// scanned is a ticket as the phone sees it (contract section 4).
+// scanned is a ticket as the phone sees it.
 type scanned struct {
 	TicketID         string     `json:"ticket_id"`
 	Seq              uint64     `json:"seq"`
@@ -113,11 +114,25 @@ func (s *Server) handleDeny(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.tickets.Deny(r.Context(), chi.URLParam(r, "ticket_id"), in.ConfirmToken, by); err != nil {
+	if err := s.deny(r, chi.URLParam(r, "ticket_id"), in.ConfirmToken, by, in.Report); err != nil {
+		return err
+	}
+	return s.ok(w, http.StatusOK, statusWire{string(qrlogin.Denied)})
+}
+
+// deny refuses the browser. A report is somebody whose account is being
+// phished: the operator has to see it.
+func (s *Server) deny(r *http.Request, ticketID, confirmToken string, by auth.Identity, report bool) error {
+	if err := s.tickets.Deny(r.Context(), ticketID, confirmToken, by); err != nil {
 		return err
 	}
 	s.config.Metrics.move("denied")
-	return s.ok(w, http.StatusOK, statusWire{string(qrlogin.Denied)})
+	if report {
+		s.config.Metrics.move("reported")
+		s.log.LogAttrs(r.Context(), slog.LevelWarn, "login reported by its scanner",
+			slog.String("request_id", requestID(r)), slog.String("ticket_id", ticketID))
+	}
+	return nil
 }
 
 // decide reads what both decisions need: the phone and its half.
@@ -158,7 +173,7 @@ func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) error {
 	return s.ok(w, http.StatusOK, decision{d.Seq, string(d.Status)})
 }
 
-// handleSignIn makes a phone session (contract section 7).
+// handleSignIn makes a phone session.
 func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Credential string `json:"credential"`

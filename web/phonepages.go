@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -37,6 +38,7 @@ type codePage struct {
 
 type decidePage struct {
 	page
+	QR, Proof                       string
 	TicketID, ConfirmToken, Account string
 	ClientName                      string
 	Browser, OS, IP, Age            string
@@ -73,16 +75,22 @@ func openPath(qr, proof string) string {
 	return "/s/" + url.PathEscape(qr) + "?proof=" + url.QueryEscape(proof)
 }
 
-// handleOpenPage is what a camera opens.
+// handleOpenPage is what a camera opens. Who has answered this login already
+// gets to see how it ended.
 func (s *Server) handleOpenPage(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	qr, proof := chi.URLParam(r, "qr_token"), r.URL.Query().Get("proof")
 	proven, err := s.proven(r, v, qr, proof)
-	if err == nil && !proven {
-		if err = s.tickets.CheckQR(r.Context(), qr); err == nil {
-			proof, err = s.proof(r, v, qr)
-		}
-	}
 	if err != nil {
+		return err
+	}
+	ticketID, err := s.tickets.CheckQR(r.Context(), qr)
+	if v.signedIn() && s.answered(r, v, ticketID) {
+		return seeOther(w, "/s/result/"+ticketID)
+	}
+	if err == nil && !proven {
+		proof, err = s.proof(r, v, qr)
+	}
+	if err != nil && !(proven && errors.Is(err, qrlogin.ErrQRExpired)) {
 		return err
 	}
 	if !v.signedIn() {
@@ -91,6 +99,12 @@ func (s *Server) handleOpenPage(w http.ResponseWriter, r *http.Request, v *visit
 	return s.render(w, http.StatusOK, "open", openPage{
 		page: s.newPage(r, v, "open.title", openPath(qr, proof)), QR: qr, Proof: proof, Account: v.who.Name, Auto: byPerson(r),
 	})
+}
+
+// answered says that this person has approved or declined the ticket.
+func (s *Server) answered(r *http.Request, v *visitor, ticketID string) bool {
+	d, err := s.tickets.Decision(r.Context(), ticketID, v.who.Identity())
+	return err == nil && d.Status != qrlogin.Scanned && d.Status != qrlogin.Expired
 }
 
 // byPerson says that a camera app or a page of ours opened this one, not a link
@@ -150,8 +164,7 @@ func (s *Server) handleSignInPage(w http.ResponseWriter, r *http.Request, v *vis
 			return err
 		}
 	}
-	http.Redirect(w, r, openPath(qr, proof), http.StatusSeeOther)
-	return nil
+	return seeOther(w, openPath(qr, proof))
 }
 
 func (s *Server) handlePhoneSignOut(w http.ResponseWriter, r *http.Request, v *visitor) error {
@@ -189,13 +202,16 @@ func (s *Server) handleScanPage(w http.ResponseWriter, r *http.Request, v *visit
 }
 
 func (s *Server) decidePage(w http.ResponseWriter, r *http.Request, v *visitor, qr string, found qrlogin.Found) error {
-	p := s.newPage(r, v, "decide.title", openPath(qr, v.form.Get("proof")))
-	age := p.T("decide.seconds_ago", int(found.Age.Seconds()))
-	if minutes := int(found.Age.Minutes()); minutes > 0 {
-		age = p.T("decide.minutes_ago", minutes)
+	proof := v.form.Get("proof")
+	p := s.newPage(r, v, "decide.title", openPath(qr, proof))
+	age := p.T("decide.just_now")
+	if found.Age >= time.Minute {
+		age = p.T("decide.minutes_ago", int(found.Age.Minutes()))
+	} else if found.Age >= time.Second {
+		age = p.T("decide.seconds_ago", int(found.Age.Seconds()))
 	}
 	return s.render(w, http.StatusOK, "decide", decidePage{
-		page: p, TicketID: found.TicketID, ConfirmToken: found.ConfirmToken, Account: v.who.Name,
+		page: p, QR: qr, Proof: proof, TicketID: found.TicketID, ConfirmToken: found.ConfirmToken, Account: v.who.Name,
 		ClientName: found.Client.Name, Browser: found.Facts.Browser, OS: found.Facts.OS, IP: found.Facts.IP, Age: age,
 	})
 }
@@ -213,15 +229,13 @@ func (s *Server) handleDecidePage(w http.ResponseWriter, r *http.Request, v *vis
 		}
 		s.config.Metrics.move("confirmed")
 	case "deny", "report":
-		if err := s.tickets.Deny(r.Context(), id, token, by); err != nil {
+		if err := s.deny(r, id, token, by, v.form.Get("decision") == "report"); err != nil {
 			return err
 		}
-		s.config.Metrics.move("denied")
 	default:
 		return errInvalidRequest
 	}
-	http.Redirect(w, r, "/s/result/"+url.PathEscape(id), http.StatusSeeOther)
-	return nil
+	return seeOther(w, "/s/result/"+url.PathEscape(id))
 }
 
 func (s *Server) handleResultPage(w http.ResponseWriter, r *http.Request, v *visitor) error {

@@ -315,8 +315,8 @@ func TestPhonePagesSayWhatHappened(t *testing.T) {
 		open := alice.open(l.qr)
 		decide = alice.submit(open, "/s/scan")
 		time.Sleep(61 * time.Second)
-		pageIs(t, alice.submit(decide, "/s/decide", "decision", "approve"), 410, "The time for this login is over")
-		pageIs(t, alice.open("/s/result/"+l.id), 200, "The time for this login is over")
+		pageIs(t, alice.submit(decide, "/s/decide", "decision", "approve"), 410, "This login timed out")
+		pageIs(t, alice.open("/s/result/"+l.id), 200, "This login timed out")
 		time.Sleep(60 * time.Second)
 		pageIs(t, alice.submit(open, "/s/scan"), 404, "No login is waiting here")
 	})
@@ -327,5 +327,47 @@ func TestSignInPageWithoutAProvider(t *testing.T) {
 	s := newSite(t, setup{noUsers: true})
 	if a := newPerson(s).open("/s"); a.status != 200 || !strings.Contains(a.raw, "Signing in here is not set up") {
 		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
+
+// Who has answered a login and opens its link again (back, a second scan)
+// gets to see how it ended; everybody else is told as before.
+func TestAnsweredLoginLeadsToItsEnd(t *testing.T) {
+	s := newSite(t, setup{})
+	for answer, end := range map[string]string{"approve": "Approved", "deny": "Login declined"} {
+		l := s.create(nil)
+		alice, bob := newPerson(s), newPerson(s)
+		alice.signIn("alice")
+		bob.signIn("bob")
+		alice.submit(alice.scan(l), "/s/decide", "decision", answer)
+		link := alice.open(l.qr)
+		if link.status != 303 {
+			t.Fatalf("%s: %d", answer, link.status)
+		}
+		pageIs(t, alice.open(link.header.Get("Location")), 200, end)
+		pageIs(t, bob.open(l.qr), 200, "A login is waiting")
+	}
+}
+
+// The wrong account is noticed on the page that asks; changing it must be
+// possible there.
+func TestAccountCanBeSwitchedWhereItIsShown(t *testing.T) {
+	s := newSite(t, setup{})
+	l := s.create(nil)
+	v := newPerson(s)
+	v.signIn("alice")
+	pageIs(t, v.submit(v.scan(l), "/s/signout"), 200, "Sign in")
+	pageIs(t, v.submit(v.signIn("bob"), "/s/signout"), 200, "Sign in")
+}
+
+// A report is for the operator: it is in the log, without a name.
+func TestReportIsInTheLog(t *testing.T) {
+	s := newSite(t, setup{})
+	l, phone := s.create(nil), s.phone("alice")
+	s.scan(&l, phone)
+	body := map[string]any{"confirm_token": l.confirmToken, "report": true}
+	s.want(200, "", "POST", l.path("/deny"), body, bearerOf(phone)...)
+	if said := s.log.String(); !strings.Contains(said, "login reported") || !strings.Contains(said, l.id) || strings.Contains(said, "Alice") {
+		t.Error("no report in the log, or one that names the person")
 	}
 }

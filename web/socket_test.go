@@ -143,7 +143,7 @@ func TestBadHandshakesAreProblems(t *testing.T) {
 	}
 }
 
-// One of each close code through the whole stack (contract 3.3); the hub's own
+// One of each close code through the whole stack; the hub's own
 // tests go deeper.
 func TestSocketCloseCodes(t *testing.T) {
 	s := newSite(t, setup{hub: hub.Config{WatchWithin: 300 * time.Millisecond}})

@@ -56,7 +56,7 @@ func (s *Server) handleDeviceAuthorization(w http.ResponseWriter, r *http.Reques
 	return s.create(w, r, in, true, http.StatusOK)
 }
 
-// decodeCreate takes either kind of body (contract section 2).
+// decodeCreate takes either kind of body.
 func decodeCreate(w http.ResponseWriter, r *http.Request) (in createRequest, err error) {
 	if media, _ := mediaType(r); media != formType {
 		err = decodeJSON(w, r, &in) // which also refuses other types

@@ -113,7 +113,7 @@ func (s *site) ticketIn(state, scanner string) login {
 	return l
 }
 
-// moves is contract section 4, order of errors: alice has scanned.
+// moves are the phone's, in the order of their errors: alice has scanned.
 var moves = []struct{ state, move, by, token, want string }{
 	{"pending", "/confirm", "alice", "wrong", "409 invalid_state"},
 	{"pending", "/deny", "alice", "wrong", "409 invalid_state"},

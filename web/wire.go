@@ -12,7 +12,7 @@ import (
 )
 
 // snapshot is the one shape in which a browser sees its ticket, on every
-// transport (contract 3.2).
+// transport.
 type snapshot struct {
 	Type      string      `json:"type"`
 	TicketID  string      `json:"ticket_id"`
@@ -116,7 +116,7 @@ func frame(v any) []byte {
 	return b
 }
 
-// ticketWire is what a browser's socket speaks (contract 3.3).
+// ticketWire is what a browser's socket speaks.
 func (s *Server) ticketWire(ticketID string) *hub.Wire {
 	return &hub.Wire{
 		Protocol: "scanlogin.v1", Limit: 1 << 10, Exclusive: true,

@@ -17,7 +17,7 @@ import (
 	"scanlogin/qrlogin/backend"
 )
 
-// Config is every setting (contract section 8). A field's flag, environment
+// Config is every setting. A field's flag, environment
 // name and YAML key all follow from its name.
 type Config struct {
 	ConfigFile string `name:"config" placeholder:"FILE" help:"YAML file." yaml:"-"`
@@ -60,6 +60,14 @@ func (c *Config) prepare() error {
 	return c.check()
 }
 
+// storeName says where the state is, for people.
+func (c *Config) storeName() string {
+	if c.RedisURL == "" {
+		return "memory"
+	}
+	return "redis"
+}
+
 // load reads secrets from the files that were named.
 func (c *Config) load() error {
 	for _, f := range []struct {
@@ -91,7 +99,7 @@ func (c *Config) check() error {
 		return err
 	}
 	if c.PublicURL == "" {
-		return errors.New("public_url: required, for example https://login.example.com")
+		return errors.New("public_url: required, for example https://login.example.com (to try it out, run: scanlogin demo)")
 	}
 	if c.Secret == "" {
 		return errors.New("secret: required, 32 bytes or more and the same on every instance; `openssl rand -base64 32` makes one")

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,12 +44,12 @@ func (demoVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	port := public.Addr().(*net.TCPAddr).Port
-	if wanted == "" {
-		c.PublicURL = fmt.Sprintf("http://%s:%d", lanAddress(), port)
+	at := public.Addr().(*net.TCPAddr)
+	local := fmt.Sprintf("http://localhost:%d", at.Port)
+	if c.PublicURL = wanted; wanted == "" {
+		c.PublicURL = reachable(at)
 	}
-	local := fmt.Sprintf("http://localhost:%d", port)
-	c.Origins = append(c.Origins, local, fmt.Sprintf("http://127.0.0.1:%d", port))
+	c.Origins = append(c.Origins, local, fmt.Sprintf("http://127.0.0.1:%d", at.Port))
 	if err := banner(out, c, local, admin.Addr().String()); err != nil {
 		return err
 	}
@@ -59,37 +60,55 @@ func (demoVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
 	return serve(ctx, c, public, admin, newLogger(c.Log, out, level))
 }
 
-// banner says where to look and what to do.
+// banner says where to look and what to do. The code in the terminal is for
+// the phone: it leads to the page where the phone signs in.
 func banner(out io.Writer, c *Config, local, admin string) error {
-	qr, err := web.TerminalQR(c.PublicURL)
+	qr, err := web.TerminalQR(c.PublicURL + "/s")
 	if err != nil {
 		return err
 	}
-	where := "  1. Open " + local + " in a browser on this computer"
+	pages := local
 	if c.PublicURL != local {
-		where += ",\n     or " + c.PublicURL + " on another device (or scan this):"
-	} else {
-		where += "."
+		pages += "\n     on another one:          " + c.PublicURL
+	}
+	kept := "Everything is in memory and ends with this process."
+	if c.RedisURL != "" {
+		kept = "Logins and sessions are kept in the Redis that is configured."
 	}
 	fmt.Fprintf(out, `
   scanlogin demo
 
-%s
+  1. Open on this computer:   %s
+
+  2. Scan the code on that page with a phone in the same network,
+     sign in there as %s, and approve.
+
+     To sign the phone in beforehand, scan this one:
 
 %s
-  2. Scan the code on that page with a phone in the same network.
-  3. On the phone, sign in as %s and approve.
-
   Demo users need no password: for trying, never for real use.
-  Everything is in memory and ends with this process.
+  %s
   Metrics: http://%s/metrics   Stop: Ctrl-C
 
-`, where, indent(qr), strings.Join(c.DemoUsers, " or "), admin)
+`, pages, strings.Join(c.DemoUsers, " or "), indent(qr), kept, admin)
 	return nil
 }
 
 func indent(text string) string {
 	return "    " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ") + "\n"
+}
+
+// reachable is the URL under which a phone reaches a listener: the address it
+// is bound to, or this machine's own when it is bound to all.
+func reachable(at *net.TCPAddr) string {
+	host := lanAddress()
+	if !at.IP.IsUnspecified() {
+		host = at.IP.String()
+	}
+	if at.IP.IsLoopback() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(at.Port))
 }
 
 // lanAddress is the address of this machine that a phone can reach: the first

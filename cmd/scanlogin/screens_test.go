@@ -218,7 +218,7 @@ func TestScreensOfThePhone(t *testing.T) {
 			w.shoot("message", "code-expired", "Scan the new code on the other device", "请扫描新的二维码")
 			w.phone.open(s.url + "/s/result/" + unredeemed.id)
 			w.phone.within(2*patience, `document.querySelector("main").dataset.status === "expired"`)
-			w.shoot("result", "expired", "The time for this login is over", "此次登录已超时")
+			w.shoot("result", "expired", "This login timed out", "此次登录已超时")
 		})
 	}
 }

@@ -43,11 +43,11 @@ func (serveVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
 func listen(ctx context.Context, c *Config) (public, admin net.Listener, err error) {
 	var config net.ListenConfig
 	if public, err = config.Listen(ctx, "tcp", c.Listen); err != nil {
-		return nil, nil, fmt.Errorf("listen: %w (choose another address with --listen)", err)
+		return nil, nil, fmt.Errorf("listen: %w (choose another address with --listen or SCANLOGIN_LISTEN)", err)
 	}
 	if admin, err = config.Listen(ctx, "tcp", c.AdminListen); err != nil {
 		public.Close()
-		return nil, nil, fmt.Errorf("admin_listen: %w (choose another address with --admin-listen)", err)
+		return nil, nil, fmt.Errorf("admin_listen: %w (choose another address with --admin-listen or SCANLOGIN_ADMIN_LISTEN)", err)
 	}
 	return public, admin, nil
 }
@@ -102,6 +102,9 @@ func newInstance(c *Config, log *slog.Logger) (*instance, error) {
 	}
 	clients := auth.Clients(c.PublicURL)
 	providers, provider := map[string]auth.Provider{}, ""
+	if len(c.DemoUsers) == 0 {
+		log.Warn("nobody can sign in on a phone: demo_users is empty, and there is no other provider yet")
+	}
 	if len(c.DemoUsers) > 0 {
 		provider = "demo"
 		providers[provider] = demo.New(c.DemoUsers)
@@ -161,7 +164,7 @@ func serve(ctx context.Context, c *Config, public, admin net.Listener, log *slog
 			}
 		})
 	}
-	log.Info("serving", "public_url", c.PublicURL, "listen", public.Addr().String(), "admin", admin.Addr().String(), "version", buildVersion())
+	log.Info("serving", "public_url", c.PublicURL, "listen", public.Addr().String(), "admin", admin.Addr().String(), "store", c.storeName(), "version", buildVersion())
 
 	select {
 	case err = <-failed:
@@ -181,7 +184,7 @@ func serve(ctx context.Context, c *Config, public, admin net.Listener, log *slog
 }
 
 // drain lets balancers notice first, then sends connections elsewhere evenly,
-// then lets running requests finish (contract section 8). A second signal
+// then lets running requests finish. A second signal
 // ends the wait.
 func (in *instance) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), in.config.Drain)

@@ -32,6 +32,19 @@ async function look() {
   lookLater(AGAIN_MS);
 }
 
+// The question goes away when it can no longer be answered.
+async function stillAsked() {
+  const { decides } = document.querySelector('main').dataset;
+  try {
+    const response = document.hidden ? null : await fetch(decides, { headers: { Accept: 'text/html' } });
+    if (response?.ok) {
+      const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+      if (page.querySelector('main').dataset.status !== 'scanned') return location.replace(decides);
+    }
+  } catch { /* No network: it can still be answered later. */ }
+  return setTimeout(stillAsked, AGAIN_MS);
+}
+
 function lookLater(wait) {
   if (document.querySelector('main[data-waiting]')) setTimeout(look, wait);
 }
@@ -43,3 +56,4 @@ document.querySelector('[autofocus]')?.focus({ preventScroll: true });
 // A wrong code is there to be looked at, and gone with the first key.
 document.querySelector('[aria-invalid]')?.select();
 lookLater(FIRST_MS);
+if (document.querySelector('main[data-decides]')) setTimeout(stillAsked, AGAIN_MS);

@@ -4,7 +4,8 @@
 //   <qr-login client-id="web"></qr-login>
 //
 // Attributes: endpoint (default: where this file came from), client-id (web),
-//   lang (en, zh-CN; default the page's), theme (auto, light, dark), confirm-user.
+//   lang (en, zh-CN; default the page's), theme (auto: the visitor's system; light,
+//   dark), confirm-user.
 // Events: qr-login-state (detail: the snapshot), qr-login-success (detail: the
 //   answer of the token endpoint). Both bubble.
 // Method: restart(). The host's data-state names what is shown.

@@ -145,6 +145,9 @@ export class Login {
     } catch (error) {
       if (run !== this.#run) return;
       const { status, after } = error instanceof Refusal ? error : new Refusal(0);
+      if (status === 0 && navigator.onLine) {
+        console.warn(`qr-login: no answer from ${this.#endpoint}. If it runs, it may not allow this page's origin (SCANLOGIN_ORIGINS).`);
+      }
       if (status === 429) this.#creating.later('limited', after * 1000);
       else if (status === 503) this.#creating.later('busy', after * 1000);
       else if (status === 0 || status >= 500) this.#creating.later('offline');

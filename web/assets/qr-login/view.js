@@ -210,8 +210,9 @@ export class View {
     const p = this.#part;
     const nowhere = document.activeElement === document.body;
     if (!had && !(nowhere && name !== 'loading' && name !== 'pending')) return;
-    const target = name === 'check' ? p.boxes[0] : [p.main, p.quiet].find((button) => !button.hidden);
-    (target ?? p.message).focus({ preventScroll: true });
+    // The quiet button gives up, so a key pressed by chance must not find it.
+    const target = p.main.hidden ? p.message : p.main;
+    (name === 'check' ? p.boxes[0] : target).focus({ preventScroll: true });
   }
 
   #digits(box) {
