@@ -25,7 +25,9 @@
 // Idle and absolute ends are computed when the record is read, from two times
 // in it. The lifetime of the record only tidies up.
 //
-// Issue is idempotent per session id and never revives: whatever leaves the
+// Issue is idempotent per session id for the grace after the session was made,
+// however late that was; the same grant after that is a copy in other hands and
+// ends the session. It never revives: whatever leaves the
 // record leaves a tombstone for the grace and two minutes more (lateIssue),
 // during which a delayed Issue could still arrive. Tombstones are capped at
 // 64; who ends more sessions of their own in two minutes can only revive their

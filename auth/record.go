@@ -116,12 +116,16 @@ func (r *record) live(sid string, now time.Time, l limits) (*session, bool) {
 	return nil, false
 }
 
-// issue adds a session, once: the one that is there already comes back with
-// changed false. One that has ended stays ended.
+// issue adds a session, once: within the grace the one that is there already
+// comes back with changed false. Later the same grant is somebody else's copy
+// of it: the session ends and nil comes back. One that has ended stays ended.
 func (r *record) issue(fresh session, who Identity, now time.Time, l limits) (s *session, changed bool, err error) {
 	r.tidy(now, l)
 	if s, ok := r.live(fresh.SID, now, l); ok {
-		return s, false, nil
+		if now.Before(time.UnixMilli(s.Created).Add(l.grace)) {
+			return s, false, nil
+		}
+		return nil, r.end(fresh.SID, now, l), nil
 	}
 	if r.entombed(fresh.SID) {
 		return nil, false, ErrSessionEnded

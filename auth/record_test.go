@@ -93,7 +93,7 @@ func (m *machine) issue(sid string) {
 		AuthTime: m.now.UnixMilli(), Created: m.now.UnixMilli(), Refreshed: m.now.UnixMilli(), Generation: 1, Hash: hash(secret(sid, 1)),
 	}
 	a := m.users[sid]
-	_, changed, err := r.issue(fresh, Identity{Name: "Alice"}, m.now, m.limits)
+	made, changed, err := r.issue(fresh, Identity{Name: "Alice"}, m.now, m.limits)
 	switch {
 	case a == nil || m.forgotten(a):
 		if err != nil || !changed {
@@ -102,10 +102,16 @@ func (m *machine) issue(sid string) {
 		m.write(r)
 		m.users[sid] = &account{created: m.now, refreshed: m.now, secrets: [][]byte{secret(sid, 1)}}
 		m.pushedOut(r)
-	case m.alive(sid):
-		if err != nil || changed {
+	case m.alive(sid) && m.now.Before(a.created.Add(m.limits.grace)):
+		if made == nil || err != nil || changed {
 			m.t.Fatalf("the same session again: %v, %v", changed, err)
 		}
+	case m.alive(sid): // a copy of the grant
+		if made != nil || err != nil || !changed {
+			m.t.Fatalf("after the grace: %v, %v, %v", made, changed, err)
+		}
+		a.ended = m.now
+		m.write(r)
 	default:
 		if !errors.Is(err, ErrSessionEnded) {
 			m.t.Fatalf("revived: %v", err)

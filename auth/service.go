@@ -75,10 +75,11 @@ func (s *Service) SignIn(ctx context.Context, provider, credential string, d Dev
 	})
 }
 
-// Issue makes the session of a grant and its first tokens. Issuing the same
-// grant again gives the same session and the same refresh token, however many
-// do so at once and wherever; once the session has ended it is
-// ErrSessionEnded, for as long as a late Issue is possible.
+// Issue makes the session of a grant and its first tokens. Within the grace
+// after that, issuing the same grant again gives the same session and the same
+// refresh token, however many do so at once and wherever: a lost answer. Later
+// it is theft and ends the session. An ended one is ErrSessionEnded, for as
+// long as a late Issue is possible.
 func (s *Service) Issue(ctx context.Context, g Grant) (Tokens, error) {
 	client, ok := s.config.Clients[g.ClientID]
 	if !ok {
@@ -102,6 +103,9 @@ func (s *Service) Issue(ctx context.Context, g Grant) (Tokens, error) {
 	})
 	if err != nil {
 		return Tokens{}, err
+	}
+	if issued == nil {
+		return Tokens{}, ErrSessionEnded
 	}
 	return s.tokens(with, sub, issued, issued.Scope, secrets.encode(first))
 }

@@ -36,8 +36,10 @@
 // costs a repeat, never a second session. The road not taken, session first,
 // leaves orphans behind a lost race.
 //
-// The same proofs after the grace are treated as theft and end the session:
-// an honest browser has no reason to send them again.
+// The same proofs, later than the grace after the session was made, are theft
+// and end it: an honest browser has no reason to send them again. The grace
+// begins with the session, not with the ticket: while the store was away
+// between the two writes nobody had an answer that could have been stolen.
 //
 // A record of the store is one ticket. A typed user_code is a second, small
 // record that points to it; it is created first, because a code without a

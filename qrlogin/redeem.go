@@ -3,14 +3,10 @@ package qrlogin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"scanlogin/auth"
 )
-
-// errReplayed: the right proofs, but after the grace.
-var errReplayed = errors.New("qrlogin: device code used again")
 
 // Redemption is what a browser presents for its tokens (RFC 8628 section 3.4).
 type Redemption struct {
@@ -22,8 +18,9 @@ type Redemption struct {
 // Redeem gives the browser its tokens: one session per ticket, whatever the
 // number of racing requests and instances. The ticket is marked consumed,
 // with the session's id, before the session is made; making it is idempotent,
-// so a lost answer may be asked for again within the grace. Later the same
-// proofs end that session. Errors: ErrAuthorizationPending, ErrSlowDown,
+// so what fails or gets lost in between is simply asked for again. How long
+// that may go on, and that a later repeat is theft, is the session's business.
+// Errors: ErrAuthorizationPending, ErrSlowDown,
 // ErrAccessDenied, ErrExpiredToken, ErrInvalidGrant.
 func (s *Service) Redeem(ctx context.Context, r Redemption) (auth.Tokens, error) {
 	id, secret, err := ParseDeviceCode(r.DeviceCode)
@@ -31,24 +28,17 @@ func (s *Service) Redeem(ctx context.Context, r Redemption) (auth.Tokens, error)
 		return auth.Tokens{}, ErrInvalidGrant
 	}
 	sid := s.sessions.NewSID()
-	var seen *Ticket
 	t, _, err := s.update(ctx, id, func(t *Ticket, now time.Time) error {
 		if t.ClientID != r.ClientID || !t.proves(secret, r.Verifier) {
 			return ErrInvalidGrant
 		}
-		seen = t
-		return t.redeem(sid, s.config.Grace, now)
+		return t.redeem(sid, now)
 	})
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return auth.Tokens{}, ErrInvalidGrant
 	case errors.Is(err, ErrAuthorizationPending):
 		return auth.Tokens{}, s.poll(ctx, id)
-	case errors.Is(err, errReplayed):
-		if err := s.sessions.End(ctx, seen.By.Sub(), seen.SID); err != nil {
-			return auth.Tokens{}, fmt.Errorf("qrlogin: end replayed session: %w", err)
-		}
-		return auth.Tokens{}, ErrInvalidGrant
 	case err != nil:
 		return auth.Tokens{}, err
 	}

@@ -26,7 +26,6 @@ type Store interface {
 type Sessions interface {
 	NewSID() string
 	Issue(ctx context.Context, g auth.Grant) (auth.Tokens, error)
-	End(ctx context.Context, sub, sid string) error
 }
 
 // Config holds a ticket's deadlines. Zero means the default.

@@ -327,3 +327,48 @@ func TestMalformedIDsNeverReachTheStore(t *testing.T) {
 		}
 	})
 }
+
+// awaySessions is a store of sessions that is away for a while.
+type awaySessions struct {
+	*auth.Service
+	away bool
+}
+
+func (a *awaySessions) Issue(ctx context.Context, g auth.Grant) (auth.Tokens, error) {
+	if a.away {
+		return auth.Tokens{}, context.DeadlineExceeded
+	}
+	return a.Service.Issue(ctx, g)
+}
+
+// The store goes away between the two writes of a redemption, for longer than
+// the grace: the browser keeps asking and loses nothing.
+func TestOutageBetweenTheTwoWritesLosesNoLogin(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		sessions := &awaySessions{Service: w.auth}
+		w.Service = qrlogin.New(w.store, sessions, qrlogin.Config{PublicURL: publicURL, Clients: auth.Clients(publicURL)})
+		c := w.confirmed(t, qrlogin.Request{})
+		sessions.away = true
+		for range 5 {
+			_, err := w.redeem(t, c)
+			want(t, "while it is away", err, context.DeadlineExceeded)
+			time.Sleep(5 * time.Second)
+		}
+		sessions.away = false
+		first, err := w.redeem(t, c)
+		want(t, "when it is back", err, nil)
+		time.Sleep(9 * time.Second)
+		again, err := w.redeem(t, c)
+		want(t, "a lost answer after that", err, nil)
+		if again.SID != first.SID || again.Refresh != first.Refresh {
+			t.Error("another session")
+		}
+		_, err = w.auth.Verify(t.Context(), again.Access)
+		want(t, "the session", err, nil)
+		time.Sleep(time.Second)
+		_, err = w.redeem(t, c)
+		want(t, "after the grace", err, qrlogin.ErrInvalidGrant)
+		_, err = w.auth.Verify(t.Context(), again.Access)
+		want(t, "the session after a replay", err, auth.ErrInvalidToken)
+	})
+}

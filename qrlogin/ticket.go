@@ -85,10 +85,11 @@ func (t *Ticket) end() time.Time {
 }
 
 // forget is the moment from which the ticket is unknown. A consumed one has
-// to outlive the grace, or a late replay would look like a made-up code.
+// to outlive the grace, or a lost answer could not be asked for again; but not
+// what the sessions' side remembers of ended ones, which is two minutes more.
 func (t *Ticket) forget(grace time.Duration) time.Time {
 	if t.Status == Consumed {
-		return t.Ended.Add(max(answered, 2*grace))
+		return t.Ended.Add(max(answered, grace+answered/2))
 	}
 	return t.end().Add(answered)
 }
@@ -188,10 +189,9 @@ func (t *Ticket) cancel(now time.Time) error {
 	return ErrInvalidState
 }
 
-// redeem marks the ticket consumed for the session sid. For grace after the
-// first success it is a repeat and t.SID is that first session; later
-// errReplayed says that the proofs came once more.
-func (t *Ticket) redeem(sid string, grace time.Duration, now time.Time) error {
+// redeem marks the ticket consumed for the session sid. For a consumed one it
+// is a repeat and t.SID is the session of the first time.
+func (t *Ticket) redeem(sid string, now time.Time) error {
 	switch t.At(now) {
 	case Pending, Scanned:
 		return ErrAuthorizationPending
@@ -199,10 +199,7 @@ func (t *Ticket) redeem(sid string, grace time.Duration, now time.Time) error {
 		t.Status, t.SID, t.Ended = Consumed, sid, now
 		return nil
 	case Consumed:
-		if now.Before(t.Ended.Add(grace)) {
-			return nil
-		}
-		return errReplayed
+		return nil
 	case Denied, Canceled:
 		return ErrAccessDenied
 	}

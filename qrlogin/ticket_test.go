@@ -17,10 +17,7 @@ var (
 	noon  = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 )
 
-const (
-	ttl   = time.Minute
-	grace = 10 * time.Second
-)
+const ttl = time.Minute
 
 // at makes a ticket that stands in a status at noon, scanned by alice with
 // the confirm token "token" where somebody scanned.
@@ -47,19 +44,18 @@ func at(status Status, scanned bool) *Ticket {
 type move func(t *Ticket) error
 
 var moves = map[string]move{
-	"scan by alice":          func(t *Ticket) error { return t.scan(alice, hash("new"), true, ttl, noon) },
-	"stale scan by alice":    func(t *Ticket) error { return t.scan(alice, hash("new"), false, ttl, noon) },
-	"scan by bob":            func(t *Ticket) error { return t.scan(bob, hash("new"), true, ttl, noon) },
-	"stale scan by bob":      func(t *Ticket) error { return t.scan(bob, hash("new"), false, ttl, noon) },
-	"confirm by alice":       func(t *Ticket) error { return t.confirm(alice, "token", ttl, noon) },
-	"confirm, wrong token":   func(t *Ticket) error { return t.confirm(alice, "guess", ttl, noon) },
-	"confirm by bob":         func(t *Ticket) error { return t.confirm(bob, "token", ttl, noon) },
-	"deny by alice":          func(t *Ticket) error { return t.deny(alice, "token", noon) },
-	"deny, wrong token":      func(t *Ticket) error { return t.deny(alice, "guess", noon) },
-	"deny by bob":            func(t *Ticket) error { return t.deny(bob, "token", noon) },
-	"cancel":                 func(t *Ticket) error { return t.cancel(noon) },
-	"redeem":                 func(t *Ticket) error { return t.redeem("new sid", grace, noon) },
-	"redeem after the grace": func(t *Ticket) error { return t.redeem("new sid", time.Second, noon) },
+	"scan by alice":        func(t *Ticket) error { return t.scan(alice, hash("new"), true, ttl, noon) },
+	"stale scan by alice":  func(t *Ticket) error { return t.scan(alice, hash("new"), false, ttl, noon) },
+	"scan by bob":          func(t *Ticket) error { return t.scan(bob, hash("new"), true, ttl, noon) },
+	"stale scan by bob":    func(t *Ticket) error { return t.scan(bob, hash("new"), false, ttl, noon) },
+	"confirm by alice":     func(t *Ticket) error { return t.confirm(alice, "token", ttl, noon) },
+	"confirm, wrong token": func(t *Ticket) error { return t.confirm(alice, "guess", ttl, noon) },
+	"confirm by bob":       func(t *Ticket) error { return t.confirm(bob, "token", ttl, noon) },
+	"deny by alice":        func(t *Ticket) error { return t.deny(alice, "token", noon) },
+	"deny, wrong token":    func(t *Ticket) error { return t.deny(alice, "guess", noon) },
+	"deny by bob":          func(t *Ticket) error { return t.deny(bob, "token", noon) },
+	"cancel":               func(t *Ticket) error { return t.cancel(noon) },
+	"redeem":               func(t *Ticket) error { return t.redeem("new sid", noon) },
 }
 
 // Every status meets every move. What is missing in a row is refused with
@@ -80,63 +76,63 @@ func TestEveryStatusMeetsEveryMove(t *testing.T) {
 			"scan by bob": ok(Scanned), "stale scan by bob": no(ErrQRExpired),
 			"confirm by alice": no(ErrInvalidState), "confirm, wrong token": no(ErrInvalidState), "confirm by bob": no(ErrInvalidState),
 			"deny by alice": no(ErrInvalidState), "deny, wrong token": no(ErrInvalidState), "deny by bob": no(ErrInvalidState),
-			"cancel": ok(Canceled), "redeem": no(ErrAuthorizationPending), "redeem after the grace": no(ErrAuthorizationPending),
+			"cancel": ok(Canceled), "redeem": no(ErrAuthorizationPending),
 		}},
 		"scanned": {at(Scanned, true), map[string]outcome{
 			"scan by alice": ok(Scanned), "stale scan by alice": ok(Scanned),
 			"scan by bob": no(ErrAlreadyScanned), "stale scan by bob": no(ErrQRExpired),
 			"confirm by alice": ok(Confirmed), "confirm, wrong token": no(ErrInvalidConfirmToken), "confirm by bob": no(ErrNotScanner),
 			"deny by alice": ok(Denied), "deny, wrong token": no(ErrInvalidConfirmToken), "deny by bob": no(ErrNotScanner),
-			"cancel": ok(Canceled), "redeem": no(ErrAuthorizationPending), "redeem after the grace": no(ErrAuthorizationPending),
+			"cancel": ok(Canceled), "redeem": no(ErrAuthorizationPending),
 		}},
 		"confirmed": {at(Confirmed, true), map[string]outcome{
 			"scan by alice": no(ErrInvalidState), "stale scan by alice": no(ErrQRExpired),
 			"scan by bob": no(ErrAlreadyScanned), "stale scan by bob": no(ErrQRExpired),
 			"confirm by alice": ok(Confirmed), "confirm, wrong token": no(ErrInvalidConfirmToken), "confirm by bob": no(ErrNotScanner),
 			"deny by alice": ok(Denied), "deny, wrong token": no(ErrInvalidConfirmToken), "deny by bob": no(ErrNotScanner),
-			"cancel": ok(Canceled), "redeem": ok(Consumed), "redeem after the grace": ok(Consumed),
+			"cancel": ok(Canceled), "redeem": ok(Consumed),
 		}},
 		"consumed": {at(Consumed, true), map[string]outcome{
 			"scan by alice": no(ErrInvalidState), "stale scan by alice": no(ErrQRExpired),
 			"scan by bob": no(ErrAlreadyScanned), "stale scan by bob": no(ErrQRExpired),
 			"confirm by alice": ok(Consumed), "confirm, wrong token": no(ErrInvalidConfirmToken), "confirm by bob": no(ErrNotScanner),
 			"deny by alice": no(ErrInvalidState), "deny, wrong token": no(ErrInvalidConfirmToken), "deny by bob": no(ErrNotScanner),
-			"cancel": no(ErrInvalidState), "redeem": ok(Consumed), "redeem after the grace": no(errReplayed),
+			"cancel": no(ErrInvalidState), "redeem": ok(Consumed),
 		}},
 		"denied": {at(Denied, true), map[string]outcome{
 			"scan by alice": no(ErrInvalidState), "stale scan by alice": no(ErrQRExpired),
 			"scan by bob": no(ErrInvalidState), "stale scan by bob": no(ErrQRExpired),
 			"confirm by alice": no(ErrInvalidState), "confirm, wrong token": no(ErrInvalidConfirmToken), "confirm by bob": no(ErrNotScanner),
 			"deny by alice": ok(Denied), "deny, wrong token": no(ErrInvalidConfirmToken), "deny by bob": no(ErrNotScanner),
-			"cancel": no(ErrInvalidState), "redeem": no(ErrAccessDenied), "redeem after the grace": no(ErrAccessDenied),
+			"cancel": no(ErrInvalidState), "redeem": no(ErrAccessDenied),
 		}},
 		"canceled when pending": {at(Canceled, false), map[string]outcome{
 			"scan by alice": no(ErrInvalidState), "stale scan by alice": no(ErrQRExpired),
 			"scan by bob": no(ErrInvalidState), "stale scan by bob": no(ErrQRExpired),
 			"confirm by alice": no(ErrInvalidState), "confirm, wrong token": no(ErrInvalidState), "confirm by bob": no(ErrInvalidState),
 			"deny by alice": no(ErrInvalidState), "deny, wrong token": no(ErrInvalidState), "deny by bob": no(ErrInvalidState),
-			"cancel": ok(Canceled), "redeem": no(ErrAccessDenied), "redeem after the grace": no(ErrAccessDenied),
+			"cancel": ok(Canceled), "redeem": no(ErrAccessDenied),
 		}},
 		"canceled when scanned": {at(Canceled, true), map[string]outcome{
 			"scan by alice": no(ErrInvalidState), "stale scan by alice": no(ErrQRExpired),
 			"scan by bob": no(ErrInvalidState), "stale scan by bob": no(ErrQRExpired),
 			"confirm by alice": no(ErrInvalidState), "confirm, wrong token": no(ErrInvalidConfirmToken), "confirm by bob": no(ErrNotScanner),
 			"deny by alice": no(ErrInvalidState), "deny, wrong token": no(ErrInvalidConfirmToken), "deny by bob": no(ErrNotScanner),
-			"cancel": ok(Canceled), "redeem": no(ErrAccessDenied), "redeem after the grace": no(ErrAccessDenied),
+			"cancel": ok(Canceled), "redeem": no(ErrAccessDenied),
 		}},
 		"expired when pending": {at(Expired, false), map[string]outcome{
 			"scan by alice": no(ErrTicketExpired), "stale scan by alice": no(ErrTicketExpired),
 			"scan by bob": no(ErrTicketExpired), "stale scan by bob": no(ErrTicketExpired),
 			"confirm by alice": no(ErrTicketExpired), "confirm, wrong token": no(ErrTicketExpired), "confirm by bob": no(ErrTicketExpired),
 			"deny by alice": no(ErrTicketExpired), "deny, wrong token": no(ErrTicketExpired), "deny by bob": no(ErrTicketExpired),
-			"cancel": no(ErrInvalidState), "redeem": no(ErrExpiredToken), "redeem after the grace": no(ErrExpiredToken),
+			"cancel": no(ErrInvalidState), "redeem": no(ErrExpiredToken),
 		}},
 		"expired when scanned": {at(Expired, true), map[string]outcome{
 			"scan by alice": no(ErrTicketExpired), "stale scan by alice": no(ErrTicketExpired),
 			"scan by bob": no(ErrTicketExpired), "stale scan by bob": no(ErrTicketExpired),
 			"confirm by alice": no(ErrTicketExpired), "confirm, wrong token": no(ErrInvalidConfirmToken), "confirm by bob": no(ErrNotScanner),
 			"deny by alice": no(ErrTicketExpired), "deny, wrong token": no(ErrInvalidConfirmToken), "deny by bob": no(ErrNotScanner),
-			"cancel": no(ErrInvalidState), "redeem": no(ErrExpiredToken), "redeem after the grace": no(ErrExpiredToken),
+			"cancel": no(ErrInvalidState), "redeem": no(ErrExpiredToken),
 		}},
 	}
 	for name, row := range rows {
@@ -225,7 +221,7 @@ func TestTicketNeverBreaksItsPromises(t *testing.T) {
 				step(func() error { return ticket.deny(who[name.Draw(r, "by")], token.Draw(r, "token"), now) })
 			},
 			"cancel": func(r *rapid.T) { step(func() error { return ticket.cancel(now) }) },
-			"redeem": func(r *rapid.T) { step(func() error { return ticket.redeem(random(4), grace, now) }) },
+			"redeem": func(r *rapid.T) { step(func() error { return ticket.redeem(random(4), now) }) },
 		})
 	})
 }
