@@ -8,7 +8,8 @@ import (
 // Code is a WebSocket close code (RFC 6455 section 7.4).
 type Code int
 
-// The close codes a peer of ours may see.
+// The close codes a peer of ours may see. After 1001, 1011, 1012, 1013 and
+// 4408 it comes back by itself, after the others not.
 const (
 	Done          Code = 1000 // the last snapshot has been sent
 	GoingAway     Code = 1001 // this instance has stopped
@@ -47,15 +48,6 @@ func (c Code) String() string {
 		return w
 	}
 	return strconv.Itoa(int(c))
-}
-
-// Final reports that a client which got this code must not come back by itself.
-func (c Code) Final() bool {
-	switch c {
-	case GoingAway, Internal, Restarting, TryLater, WatchTimeout:
-		return false
-	}
-	return true
 }
 
 // Refusal is the error with which Wire.Open turns a peer away for good: the

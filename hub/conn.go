@@ -296,7 +296,7 @@ func (c *conn) beaten() {
 	if c.by == byWS {
 		c.pinged, c.beat = true, now+c.hub.conf.PongWithin
 	} else {
-		c.beat = now + c.hub.interval()
+		c.beat = now + c.hub.comment()
 	}
 	c.rewind()
 }

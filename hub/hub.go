@@ -169,7 +169,7 @@ func (h *Hub) leave(mark func()) []*conn {
 	return all
 }
 
-// Stats counts the open connections by transport.
+// Stats is how many connections are open, by transport.
 type Stats struct{ WS, SSE, Poll int }
 
 // Stats counts the open connections by transport.
@@ -246,6 +246,10 @@ func (h *Hub) now() time.Duration { return time.Since(h.start) }
 // interval is the time to the next heartbeat, jittered so that peers that came
 // together do not stay together.
 func (h *Hub) interval() time.Duration { return h.conf.Heartbeat - rand.N(h.conf.Heartbeat/5+1) }
+
+// comment is the time to a stream's next comment. Its reader can only count on
+// something coming every 25 s, because it cannot ask.
+func (h *Hub) comment() time.Duration { return min(h.interval(), 25*time.Second) }
 
 // recovered is deferred around everything that runs code of others or belongs to
 // one connection: a panic is logged and costs that connection, not the process.

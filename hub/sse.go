@@ -29,7 +29,7 @@ var padding = ":" + strings.Repeat(" ", 2048) + "\n\n"
 func (h *Hub) ServeSSE(w http.ResponseWriter, r *http.Request, t Topic) error {
 	now := h.now()
 	s := &stream{call: make(chan struct{}, 1), out: w, ctl: http.NewResponseController(w), event: t.Event}
-	s.conn = conn{hub: h, peer: s, by: bySSE, born: now, beat: now + h.interval()}
+	s.conn = conn{hub: h, peer: s, by: bySSE, born: now, beat: now + h.comment()}
 	if err := s.deadline(); err != nil {
 		return err
 	}

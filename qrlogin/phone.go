@@ -132,7 +132,6 @@ type Decision struct {
 	Seq    uint64
 	Status Status
 	Facts  Facts
-	Next   time.Time // when it changes by itself; zero: never again
 }
 
 // Decision reads how a ticket stands. Errors: ErrNotFound, ErrInvalidState
@@ -147,5 +146,5 @@ func (s *Service) Decision(ctx context.Context, ticketID string, by auth.Identit
 		return Decision{}, err
 	}
 	v, err := s.view(t, rev, now)
-	return Decision{Seq: v.Seq, Status: v.Status, Facts: t.Facts, Next: v.Next}, err
+	return Decision{Seq: v.Seq, Status: v.Status, Facts: t.Facts}, err
 }

@@ -68,11 +68,10 @@ func New(store Store, sessions Sessions, c Config) *Service {
 	return &Service{store: store, sessions: sessions, config: c}
 }
 
-func ticketKey(id string) string { return "ticket:" + id }
-func codeKey(code string) string { return "code:" + code }
+// TicketKey is the record of a ticket, to be watched for its changes.
+func TicketKey(id string) string { return "ticket:" + id }
 
-// TicketKey is the record to watch for a ticket's changes.
-func TicketKey(id string) string { return ticketKey(id) }
+func codeKey(code string) string { return "code:" + code }
 
 // Request is a browser's wish to be signed in.
 type Request struct {
@@ -127,7 +126,7 @@ func (s *Service) Create(ctx context.Context, r Request) (Created, error) {
 	if err != nil {
 		return Created{}, err
 	}
-	rev, err := s.store.Create(ctx, ticketKey(t.ID), value, ttl)
+	rev, err := s.store.Create(ctx, TicketKey(t.ID), value, ttl)
 	if err != nil {
 		return Created{}, fmt.Errorf("qrlogin: create: %w", err)
 	}
@@ -190,7 +189,7 @@ func (s *Service) update(ctx context.Context, id string, rule func(t *Ticket, no
 		return nil, 0, ErrNotFound
 	}
 	var after *Ticket
-	rev, err := s.store.Update(ctx, ticketKey(id), func(old []byte) ([]byte, time.Duration, error) {
+	rev, err := s.store.Update(ctx, TicketKey(id), func(old []byte) ([]byte, time.Duration, error) {
 		if old == nil {
 			return nil, 0, ErrNotFound
 		}

@@ -105,7 +105,7 @@ func (s *Service) load(ctx context.Context, id string, now time.Time) (*Ticket, 
 	if _, err := s.qrKey(ctx); err != nil {
 		return nil, 0, err
 	}
-	value, rev, err := s.store.Load(ctx, ticketKey(id))
+	value, rev, err := s.store.Load(ctx, TicketKey(id))
 	if err != nil {
 		return nil, 0, err
 	}

@@ -29,7 +29,7 @@
 // the hub, which the Server needs to be made: a refused upgrade is a problem
 // like every other one, without a hub that knows of problems.
 //
-// Deadlines are per group of routes: what asks the store has 0.9 s, what
+// Deadlines are per group of routes: what asks the store has 0.8 s, what
 // waits for a change has none of its own. net/http's write deadline is lifted
 // only from the latter.
 //

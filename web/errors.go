@@ -73,7 +73,6 @@ var table = []struct {
 	{qrlogin.ErrInvalidGrant, failure{400, "invalid_grant", "The grant is unknown, used, or not this client's."}},
 	{auth.ErrInvalidGrant, failure{400, "invalid_grant", "The grant is unknown, used, or not this client's."}},
 	{auth.ErrInvalidScope, failure{400, "invalid_scope", "This scope is more than the client, or the grant, may have."}},
-	{auth.ErrSessionEnded, failure{401, "invalid_token", "The session has ended."}},
 	{auth.ErrInvalidToken, failure{401, "invalid_token", "The access token is not valid."}},
 	{auth.ErrInvalidCredential, failure{401, "invalid_credential", "The credential was not accepted."}},
 	{hub.ErrClosed, *errOverloaded},
@@ -99,6 +98,9 @@ func explain(err error) *failure {
 
 // unavailable recognises a store that could not answer in time.
 func unavailable(err error) bool {
+	if errors.Is(err, context.Canceled) {
+		return false // who asked has left
+	}
 	var u interface{ Unavailable() bool }
 	return errors.As(err, &u) && u.Unavailable() || errors.Is(err, context.DeadlineExceeded)
 }
@@ -132,8 +134,7 @@ func (s *Server) api(h handler) http.HandlerFunc {
 
 // fail answers an API request with an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(r.Context().Err(), context.Canceled) {
-		w.WriteHeader(statusLeft)
+	if left(w, r) {
 		return
 	}
 	writeFailure(w, r, s.explainAndLog(r, err))
@@ -177,6 +178,15 @@ func writeFailure(w http.ResponseWriter, r *http.Request, f *failure) {
 		Type: "urn:scanlogin:" + f.code, Title: http.StatusText(f.status), Status: f.status,
 		Detail: f.detail, Code: f.code, RequestID: requestID(r),
 	})
+}
+
+// left says that the client is no longer there to be answered.
+func left(w http.ResponseWriter, r *http.Request) bool {
+	gone := errors.Is(r.Context().Err(), context.Canceled)
+	if gone {
+		w.WriteHeader(statusLeft)
+	}
+	return gone
 }
 
 // statusLeft is for our log and metrics: the client left before its answer,

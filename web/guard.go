@@ -37,6 +37,8 @@ func (s *Server) observe(next http.Handler) http.Handler {
 				s.log.Error("panic in a request", "request_id", id, "panic", v, "stack", string(debug.Stack()))
 				if ww.Status() == 0 {
 					s.fail(ww, r, errInternal)
+				} else {
+					defer panic(http.ErrAbortHandler) // a cut answer must not look whole
 				}
 			}
 			s.logRequest(r, ww.Status(), id, time.Since(start))
@@ -159,12 +161,18 @@ func deadline(next http.Handler) http.Handler {
 	})
 }
 
-// endless lifts the server's read and write deadlines from a long request.
-func endless(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := http.NewResponseController(w)
-		c.SetReadDeadline(time.Time{})
-		c.SetWriteDeadline(time.Time{})
-		next.ServeHTTP(w, r)
-	})
+// endless lifts the server's deadlines from a request that waits, once it is
+// known to be entitled to. Until then, and for everything else, they hold, or
+// a stranger could keep connections open for ever.
+func endless(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength != 0 {
+		return errInvalidRequest // it would be waited for after the answer
+	}
+	c := http.NewResponseController(w)
+	c.SetReadDeadline(time.Time{}) // fails only on a connection that is gone
+	c.SetWriteDeadline(time.Time{})
+	return nil
 }
+
+// answerWithin is the deadline of an answer that had to wait.
+const answerWithin = 5 * time.Second

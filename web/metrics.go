@@ -1,6 +1,8 @@
 package web
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/pprof"
 	"runtime"
@@ -21,7 +23,7 @@ type Metrics struct {
 	requests *prometheus.HistogramVec
 	moves    *prometheus.CounterVec
 	store    *prometheus.HistogramVec
-	sockets  *prometheus.HistogramVec
+	hub      *prometheus.HistogramVec
 }
 
 // NewMetrics makes the counters of one instance.
@@ -35,12 +37,12 @@ func NewMetrics(version string) *Metrics {
 		moves: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scanlogin_ticket_moves_total", Help: "Answers that a ticket made a move, repeats included.",
 		}, []string{"to"}),
-		store:   operations("scanlogin_store_operation_duration_seconds", "Time of a store operation."),
-		sockets: operations("scanlogin_hub_event_duration_seconds", "Time of a hub event."),
+		store: operations("scanlogin_store_operation_duration_seconds", "Time of a store operation."),
+		hub:   operations("scanlogin_hub_event_duration_seconds", "Time of a hub event."),
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "scanlogin_build_info", Help: "1, labelled with this build."}, []string{"version", "go"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	m.registry.MustRegister(m.requests, m.moves, m.store, m.sockets, build,
+	m.registry.MustRegister(m.requests, m.moves, m.store, m.hub, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -58,13 +60,15 @@ func (m *Metrics) Store(name string, took time.Duration, err error) {
 
 // Hub observes an event of the hub.
 func (m *Metrics) Hub(name string, took time.Duration, err error) {
-	m.sockets.WithLabelValues(name, result(err)).Observe(took.Seconds())
+	m.hub.WithLabelValues(name, result(err)).Observe(took.Seconds())
 }
 
 func result(err error) string {
 	switch {
 	case err == nil:
 		return "ok"
+	case errors.Is(err, context.Canceled):
+		return "left"
 	case unavailable(err):
 		return "unavailable"
 	}

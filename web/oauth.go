@@ -10,7 +10,7 @@ import (
 
 const deviceCodeGrant = "urn:ietf:params:oauth:grant-type:device_code" // RFC 8628 section 3.4
 
-// tokens is RFC 6749 section 5.1.
+// tokenWire is RFC 6749 section 5.1.
 type tokenWire struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"`

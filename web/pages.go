@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -65,10 +66,10 @@ func loadPages() *pages {
 
 // page is what every template gets. T gives the words for a key.
 type page struct {
-	Lang, Dir, Title string
-	Here             string // this page's address; empty: it can't be opened again by one
-	CSRF             string
-	words            map[string]string
+	Lang, Title string
+	Here        string // this page's address; empty: it can't be opened again by one
+	CSRF        string
+	words       map[string]string
 }
 
 // T is the text of a key in the page's language, with arguments put in.
@@ -85,11 +86,14 @@ func (p page) T(key string, args ...any) string {
 
 // InLanguage is the address of this page in another language.
 func (p page) InLanguage(lang string) string {
-	separator := "?"
-	if strings.Contains(p.Here, "?") {
-		separator = "&"
+	here, err := url.Parse(p.Here)
+	if err != nil {
+		return "?lang=" + lang
 	}
-	return p.Here + separator + "lang=" + lang
+	query := here.Query()
+	query.Set("lang", lang)
+	here.RawQuery = query.Encode()
+	return here.String()
 }
 
 // pickLanguage is chosen by ?lang=, chosen earlier, or the browser's.
@@ -111,7 +115,7 @@ func pickLanguage(r *http.Request, v *visit) (lang string, chosen bool) {
 // newPage fills in what all pages share; here is the page's own address.
 func (s *Server) newPage(r *http.Request, v *visitor, title, here string) page {
 	lang, _ := pickLanguage(r, &v.visit)
-	p := page{Lang: lang, Dir: "ltr", Here: here, CSRF: v.csrf, words: s.pages.words[lang]}
+	p := page{Lang: lang, Here: here, CSRF: v.csrf, words: s.pages.words[lang]}
 	p.Title = p.T(title)
 	return p
 }
@@ -169,8 +173,6 @@ func contentTypeOf(name string) string {
 		return "text/javascript; charset=utf-8"
 	case ".css":
 		return "text/css; charset=utf-8"
-	case ".svg":
-		return "image/svg+xml"
 	}
 	return "application/octet-stream"
 }
@@ -186,9 +188,12 @@ type messagePage struct {
 // failPage answers a person's request with an error. The words of a code are
 // under message.<code>.* in the catalogue.
 func (s *Server) failPage(w http.ResponseWriter, r *http.Request, v *visitor, err error) {
+	if left(w, r) {
+		return
+	}
 	f := s.explainAndLog(r, err)
 	here := ""
-	if r.Method == http.MethodGet {
+	if r.Method == http.MethodGet && f != errNotFound { // an address of ours, not //somebody.else
 		here = r.URL.RequestURI()
 	}
 	p := s.newPage(r, v, "message.title", here)
@@ -256,7 +261,7 @@ func (s *Server) handleSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v.Sub, v.SID = who.Sub, who.SID
+	v.Sub, v.SID = who.Sub, who.SID // the nonce stays: the form to sign out is on the page already
 	if err := s.remember(w, r, webCookie, v); err != nil {
 		return err
 	}

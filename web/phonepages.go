@@ -38,11 +38,9 @@ type codePage struct {
 
 type decidePage struct {
 	page
-	QR, Proof                       string
 	TicketID, ConfirmToken, Account string
 	ClientName                      string
 	Browser, OS, IP, Age            string
-	UserCodeRequired                bool
 }
 
 type resultPage struct {
@@ -202,8 +200,7 @@ func (s *Server) handleScanPage(w http.ResponseWriter, r *http.Request, v *visit
 }
 
 func (s *Server) decidePage(w http.ResponseWriter, r *http.Request, v *visitor, qr string, found qrlogin.Found) error {
-	proof := v.form.Get("proof")
-	p := s.newPage(r, v, "decide.title", openPath(qr, proof))
+	p := s.newPage(r, v, "decide.title", openPath(qr, v.form.Get("proof")))
 	age := p.T("decide.just_now")
 	if found.Age >= time.Minute {
 		age = p.T("decide.minutes_ago", int(found.Age.Minutes()))
@@ -211,7 +208,7 @@ func (s *Server) decidePage(w http.ResponseWriter, r *http.Request, v *visitor, 
 		age = p.T("decide.seconds_ago", int(found.Age.Seconds()))
 	}
 	return s.render(w, http.StatusOK, "decide", decidePage{
-		page: p, QR: qr, Proof: proof, TicketID: found.TicketID, ConfirmToken: found.ConfirmToken, Account: v.who.Name,
+		page: p, TicketID: found.TicketID, ConfirmToken: found.ConfirmToken, Account: v.who.Name,
 		ClientName: found.Client.Name, Browser: found.Facts.Browser, OS: found.Facts.OS, IP: found.Facts.IP, Age: age,
 	})
 }

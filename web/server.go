@@ -48,7 +48,7 @@ type Server struct {
 	pages   *pages
 
 	leaving atomic.Bool // not ready for new traffic
-	full    atomic.Bool // takes no new watchers
+	closed  atomic.Bool // takes no new watchers
 }
 
 //go:embed openapi.yaml
@@ -66,7 +66,7 @@ func New(t *qrlogin.Service, a *auth.Service, h *hub.Hub, c Config) *Server {
 func (s *Server) Leave() { s.leaving.Store(true) }
 
 // Close refuses new watchers; requests that finish at once are still served.
-func (s *Server) Close() { s.full.Store(true) }
+func (s *Server) Close() { s.closed.Store(true) }
 
 // Handler is the public port.
 func (s *Server) Handler() http.Handler {
@@ -83,13 +83,10 @@ func (s *Server) Handler() http.Handler {
 	})
 	r.Route("/v1", func(r chi.Router) {
 		r.Use(s.cors)
-		r.Group(func(r chi.Router) {
-			r.Use(endless)
-			r.Get("/tickets/{ticket_id}/ws", s.api(s.handleSocket))
-			r.Get("/tickets/{ticket_id}/events", s.api(s.handleEvents))
-			r.Get("/tickets/{ticket_id}", s.api(s.handleTicket))
-			r.Get("/tickets/{ticket_id}/decision", s.api(s.handleDecision))
-		})
+		r.Get("/tickets/{ticket_id}/ws", s.api(s.handleSocket))
+		r.Get("/tickets/{ticket_id}/events", s.api(s.handleEvents))
+		r.Get("/tickets/{ticket_id}", s.api(s.handleTicket))
+		r.Get("/tickets/{ticket_id}/decision", s.api(s.handleDecision))
 		r.Group(func(r chi.Router) {
 			r.Use(deadline)
 			r.Post("/tickets", s.api(s.handleCreate))

@@ -129,7 +129,7 @@ func (s *Server) handleTicket(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if wait > 0 && seq == v.Seq && !v.Status.Final() {
-		return s.poll(w, r, s.topic(v.TicketID), seq, wait)
+		return s.poll(w, r, s.topic(v), seq, wait)
 	}
 	out, err := s.snapshot(v)
 	if err != nil {
@@ -158,13 +158,17 @@ func pollQuery(q url.Values) (seq uint64, wait time.Duration, err error) {
 }
 
 func (s *Server) poll(w http.ResponseWriter, r *http.Request, t hub.Topic, seq uint64, wait time.Duration) error {
-	if s.full.Load() {
+	if s.closed.Load() {
 		return errOverloaded
+	}
+	if err := endless(w, r); err != nil {
+		return err
 	}
 	snap, err := s.hub.Wait(r.Context(), t, seq, wait)
 	if err != nil {
 		return err
 	}
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerWithin))
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	w.Write(append(snap.Data, '\n'))
@@ -172,7 +176,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request, t hub.Topic, seq u
 }
 
 func (s *Server) handleEvents(w http.ResponseWriter, r *http.Request) error {
-	if s.full.Load() {
+	if s.closed.Load() {
 		return errOverloaded
 	}
 	look, cancel := bounded(r)
@@ -181,7 +185,10 @@ func (s *Server) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.hub.ServeSSE(w, r, s.topic(v.TicketID))
+	if err := endless(w, r); err != nil {
+		return err
+	}
+	return s.hub.ServeSSE(w, r, s.topic(v))
 }
 
 // handleSocket upgrades; nothing is looked up before the browser's `watch`.
@@ -189,7 +196,7 @@ func (s *Server) handleSocket(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case !s.allowed(r.Header.Get("Origin")):
 		return errCrossOrigin // cross-site WebSocket hijacking
-	case s.full.Load():
+	case s.closed.Load():
 		return errOverloaded
 	}
 	s.hub.ServeWS(w, r, s.ticketWire(chi.URLParam(r, "ticket_id")))

@@ -51,10 +51,14 @@ func (s *Server) snapshot(v qrlogin.View) (snapshot, error) {
 // seconds rounds up, so that a life that has just begun shows whole.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// topic is a ticket as the hub watches it for its browser.
-func (s *Server) topic(ticketID string) hub.Topic {
-	return hub.Topic{Key: qrlogin.TicketKey(ticketID), Event: "ticket", Encode: func(value []byte, rev uint64, now time.Time) (hub.Snapshot, error) {
-		v, err := s.tickets.View(ticketID, value, rev, now)
+// topic is a ticket as the hub watches it for its browser. Should the record
+// vanish before it is watched, its end still comes after what was opened.
+func (s *Server) topic(opened qrlogin.View) hub.Topic {
+	return hub.Topic{Key: qrlogin.TicketKey(opened.TicketID), Event: "ticket", Encode: func(value []byte, rev uint64, now time.Time) (hub.Snapshot, error) {
+		if value == nil {
+			rev = max(rev, opened.Seq+1)
+		}
+		v, err := s.tickets.View(opened.TicketID, value, rev, now)
 		if err != nil {
 			return hub.Snapshot{}, err
 		}
@@ -124,14 +128,14 @@ func (s *Server) ticketWire(ticketID string) *hub.Wire {
 		Open: func(ctx context.Context, deviceCode string) (hub.Topic, error) {
 			ctx, cancel := context.WithTimeout(ctx, storeDeadline)
 			defer cancel()
-			_, err := s.tickets.Open(ctx, ticketID, deviceCode)
+			v, err := s.tickets.Open(ctx, ticketID, deviceCode)
 			switch {
 			case errors.Is(err, qrlogin.ErrNotFound):
 				return hub.Topic{}, &hub.Refusal{Code: hub.Unknown, Reason: "ticket_not_found"}
 			case errors.Is(err, qrlogin.ErrInvalidDeviceCode):
 				return hub.Topic{}, &hub.Refusal{Code: hub.Unauthorized, Reason: "invalid_device_code"}
 			}
-			return s.topic(ticketID), err
+			return s.topic(v), err
 		},
 	}
 }

@@ -145,6 +145,9 @@ func TestHealthcheckAsksTheRunningServer(t *testing.T) {
 	if code, _, stderr := command(t, "healthcheck", "--listen="+port); code != 0 {
 		t.Errorf("of a healthy server: exit %d: %s", code, stderr)
 	}
+	if code, _, stderr := command(t, "healthcheck", "--listen="+strings.TrimPrefix(s.url, "http://")); code != 0 {
+		t.Errorf("by its whole address: exit %d: %s", code, stderr)
+	}
 	s.kill()
 	if code, _, stderr := command(t, "healthcheck", "--listen="+port); code != 1 || !strings.Contains(stderr, "not ready") {
 		t.Errorf("of a dead server: exit %d: %s", code, stderr)

@@ -70,7 +70,7 @@ func configPath(args []string) string {
 
 type yamlFile struct {
 	path   string
-	values map[string]any
+	values map[string]yaml.Node // as written: 010 stays 010
 }
 
 // Validate refuses keys that no setting has.
@@ -94,20 +94,21 @@ func (f *yamlFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 			return nil, nil
 		}
 	}
-	switch value := f.values[key(flag)].(type) {
-	case nil:
+	value, ok := f.values[key(flag)]
+	if !ok || value.Tag == "!!null" {
 		return nil, nil
-	case []any:
-		words := make([]string, len(value))
-		for i, v := range value {
-			words[i] = fmt.Sprint(v)
-		}
-		return strings.Join(words, ","), nil
-	case map[string]any:
-		return nil, fmt.Errorf("%s: one value or a list is needed", key(flag))
-	default:
-		return fmt.Sprint(value), nil
 	}
+	words := []string{value.Value}
+	if value.Kind == yaml.SequenceNode {
+		words = words[:0]
+		for _, item := range value.Content {
+			words = append(words, item.Value)
+		}
+	}
+	if value.Kind != yaml.SequenceNode && value.Kind != yaml.ScalarNode {
+		return nil, fmt.Errorf("%s: one value or a list is needed", key(flag))
+	}
+	return strings.Join(words, ","), nil
 }
 
 // key is a flag's name in the file.

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -108,7 +107,7 @@ func newInstance(c *Config, log *slog.Logger) (*instance, error) {
 	if len(c.DemoUsers) > 0 {
 		provider = "demo"
 		providers[provider] = demo.New(c.DemoUsers)
-		log.Warn("demo users can sign in without a password; never do this where it matters", "users", strings.Join(c.DemoUsers, ","))
+		log.Warn("demo users can sign in without a password; never do this where it matters", "users", len(c.DemoUsers))
 	}
 	sessions := auth.New(shared, auth.Config{
 		Issuer: c.PublicURL, AccessTTL: c.AccessTTL, RefreshTTL: c.RefreshTTL, RefreshIdle: c.RefreshIdle,

@@ -158,7 +158,7 @@ func serverOptions(o *redis.UniversalOptions, u *url.URL, hosts, port string, mo
 		n, err := strconv.Atoi(p)
 		bare := name == h || name+":"+p == h
 		if name == "" || err != nil || n < 1 || n > 65535 || bare && strings.Contains(name, ":") {
-			return fmt.Errorf("%q is not host:port", h)
+			return errors.New("what stands where host:port is expected is none (percent-encode special characters of a password)")
 		}
 		o.Addrs = append(o.Addrs, net.JoinHostPort(name, p))
 	}

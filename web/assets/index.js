@@ -11,22 +11,31 @@ function show(signedIn) {
 }
 
 async function signedIn({ detail: tokens }) {
-  const [user] = await Promise.all([
-    fetch('/oauth/userinfo', { headers: { Authorization: `Bearer ${tokens.access_token}` } })
-      .then((response) => (response.ok ? response.json() : {})),
+  const [response] = await Promise.all([
+    insist('/oauth/userinfo', { headers: { Authorization: `Bearer ${tokens.access_token}` } }),
     // The server keeps this page signed in with a cookie that no script can read.
-    fetch('/session', {
+    insist('/session', {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify({ access_token: tokens.access_token }),
     }),
   ]);
+  const user = response?.ok ? await response.json() : {};
   document.getElementById('account-name').textContent = user.name ?? user.sub ?? '';
   document.getElementById('account-sub').textContent = user.sub ?? '';
   const picture = document.getElementById('account-picture');
   picture.hidden = !user.picture;
   if (user.picture) picture.src = user.picture;
   show(true);
+}
+
+// fetch, again while the server is away for a moment.
+async function insist(url, init) {
+  for (let tries = 1; ; tries += 1) {
+    const response = await fetch(url, init).catch(() => null);
+    if (response && response.status < 500 || tries === 5) return response;
+    await new Promise((done) => setTimeout(done, tries * 500));
+  }
 }
 
 async function signOut(event) {

@@ -37,7 +37,7 @@ async function stillAsked() {
   const { decides } = document.querySelector('main').dataset;
   try {
     const response = document.hidden ? null : await fetch(decides, { headers: { Accept: 'text/html' } });
-    if (response?.ok) {
+    if (response?.ok || response?.status === 404) {
       const page = new DOMParser().parseFromString(await response.text(), 'text/html');
       if (page.querySelector('main').dataset.status !== 'scanned') return location.replace(decides);
     }

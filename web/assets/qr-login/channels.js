@@ -38,8 +38,8 @@ function socket(ticket, hear) {
   };
   // A browser does not see protocol pings, so a dead link is found by asking.
   const ask = (message) => {
-    if (!send(message)) return;
-    silence ??= setTimeout(() => end({ kind: 'lost' }), ANSWER_MS);
+    if (silence || !send(message)) return; // an answer is on its way already
+    silence = setTimeout(() => end({ kind: 'lost' }), ANSWER_MS);
   };
   const probe = () => ask({ type: 'ping' });
   const pulse = setInterval(() => document.hidden || probe(), PROBE_MS);

@@ -14,6 +14,8 @@ const AWAKE_MS = 5 * 60 * 1000;
 const LATE_MS = 2000;
 const LEAST_REFRESH_MS = 2000;
 const REDEEM_AGAIN_MS = 1000;
+// Tickets that end at once must not become a busy loop.
+const SHORT_LIFE_MS = 2000;
 
 const TROUBLE = new Set(['offline', 'limited', 'busy']);
 
@@ -30,6 +32,7 @@ export class Login {
   // Changes with every new start, so that an answer to an older one is dropped.
   #run = 0;
   #awakeSince = 0;
+  #createdAt = -SHORT_LIFE_MS;
   #timers = {};
 
   /**
@@ -138,10 +141,11 @@ export class Login {
       const { snapshot, ticket } = await createTicket(this.#endpoint, this.#clientId, this.#view.typed);
       if (run !== this.#run) return;
       this.#creating.reset();
+      this.#createdAt = performance.now();
       this.#ticket = ticket;
       this.#store();
       this.#apply(snapshot);
-      this.#watch.follow(ticket);
+      if (run === this.#run) this.#watch.follow(ticket);
     } catch (error) {
       if (run !== this.#run) return;
       const { status, after } = error instanceof Refusal ? error : new Refusal(0);
@@ -160,7 +164,9 @@ export class Login {
     const before = this.#snapshot;
     this.#snapshot = { ...snapshot, at: performance.now() };
     this.#clearTimers();
+    const run = this.#run;
     this.#on.snapshot(snapshot);
+    if (run !== this.#run) return; // the page acted on it
     this.#timers.deadline = setTimeout(() => this.#renew(), snapshot.expires_in * 1000 + LATE_MS);
     switch (snapshot.status) {
       case 'pending':
@@ -257,7 +263,7 @@ export class Login {
     this.#awakeSince = since;
     this.#forget();
     this.#show({ state: 'loading', typed, renewed: true });
-    this.#create();
+    this.#timers.renew = setTimeout(() => this.#create(), this.#createdAt + SHORT_LIFE_MS - performance.now());
   }
 
   // A state that only a click leaves.

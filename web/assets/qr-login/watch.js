@@ -66,7 +66,8 @@ export class Watch {
       },
       end: (why) => this.#ended(why),
     });
-    if (this.#level > 0) this.#climb ??= setInterval(() => this.#tryBest(), CLIMB_MS);
+    if (this.#level === 0) this.#stay();
+    else this.#climb ??= setInterval(() => this.#tryBest(), CLIMB_MS);
   }
 
   #drop() {
