@@ -33,8 +33,8 @@ type Found struct {
 }
 
 // Scan binds a ticket to the user and hands out the phone's half. Errors:
-// ErrNotFound, ErrTicketExpired, ErrQRExpired, ErrAlreadyScanned,
-// ErrInvalidState.
+// ErrNotFound; with a ticket id: ErrTicketExpired, ErrQRExpired,
+// ErrAlreadyScanned, ErrInvalidState.
 func (s *Service) Scan(ctx context.Context, p Scan, by auth.Identity) (Found, error) {
 	id, fresh, err := s.resolve(ctx, p)
 	if err != nil {
@@ -50,7 +50,7 @@ func (s *Service) Scan(ctx context.Context, p Scan, by auth.Identity) (Found, er
 		return t.scan(by, hash(token), fresh(t, now), s.config.ConfirmTTL, now)
 	})
 	if err != nil {
-		return Found{}, err
+		return Found{TicketID: id}, err
 	}
 	now := time.Now()
 	return Found{
@@ -89,8 +89,8 @@ func (s *Service) parseQR(ctx context.Context, text string) (id string, step uin
 
 // CheckQR says which ticket a QR text belongs to and whether it could be
 // scanned now, changing nothing. Errors: ErrNotFound; with a ticket id:
-// ErrTicketExpired, ErrQRExpired. A ticket that was scanned already is for
-// Scan to judge.
+// ErrTicketExpired, ErrInvalidState, ErrQRExpired. A ticket that was scanned
+// already is for Scan to judge.
 func (s *Service) CheckQR(ctx context.Context, text string) (ticketID string, err error) {
 	id, step, err := s.parseQR(ctx, text)
 	if err != nil {
@@ -103,6 +103,8 @@ func (s *Service) CheckQR(ctx context.Context, text string) (ticketID string, er
 		return "", err
 	case t.At(now) == Expired:
 		return id, ErrTicketExpired
+	case t.At(now).Final():
+		return id, ErrInvalidState
 	case t.At(now) == Pending && !t.good(step, s.config.QRRotate, now):
 		return id, ErrQRExpired
 	}

@@ -135,11 +135,12 @@ func (s *Service) Create(ctx context.Context, r Request) (Created, error) {
 }
 
 // createUserCode comes before the ticket it points to: a code without a
-// ticket is harmless, a ticket without its code is not.
+// ticket is harmless, a ticket without its code is not. It is kept until the
+// decision, so that the page of who typed it can be loaded again.
 func (s *Service) createUserCode(ctx context.Context, ticketID string) (string, error) {
 	for {
 		code := newUserCode()
-		_, err := s.store.Create(ctx, codeKey(code), []byte(ticketID), s.config.TicketTTL)
+		_, err := s.store.Create(ctx, codeKey(code), []byte(ticketID), s.config.TicketTTL+s.config.ConfirmTTL)
 		if errors.Is(err, fs.ErrExist) {
 			continue // somebody else's code
 		}

@@ -148,9 +148,10 @@ func (t *Ticket) confirm(by auth.Identity, confirmToken string, ttl time.Duratio
 	if err := t.holder(by, confirmToken, now); err != nil {
 		return err
 	}
+	if t.Status == Confirmed || t.Status == Consumed {
+		return nil // a repeat, also when the browser was too late
+	}
 	switch t.At(now) {
-	case Confirmed, Consumed: // a repeat
-		return nil
 	case Scanned:
 		t.Status, t.Decided, t.Deadline = Confirmed, now, now.Add(ttl)
 		return nil

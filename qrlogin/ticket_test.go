@@ -41,6 +41,13 @@ func at(status Status, scanned bool) *Ticket {
 	return t
 }
 
+// expiredConfirmed is a ticket that alice confirmed and nobody redeemed.
+func expiredConfirmed() *Ticket {
+	t := at(Confirmed, true)
+	t.Deadline = noon
+	return t
+}
+
 type move func(t *Ticket) error
 
 var moves = map[string]move{
@@ -125,6 +132,13 @@ func TestEveryStatusMeetsEveryMove(t *testing.T) {
 			"scan by bob": no(ErrTicketExpired), "stale scan by bob": no(ErrTicketExpired),
 			"confirm by alice": no(ErrTicketExpired), "confirm, wrong token": no(ErrTicketExpired), "confirm by bob": no(ErrTicketExpired),
 			"deny by alice": no(ErrTicketExpired), "deny, wrong token": no(ErrTicketExpired), "deny by bob": no(ErrTicketExpired),
+			"cancel": no(ErrInvalidState), "redeem": no(ErrExpiredToken),
+		}},
+		"expired when confirmed": {expiredConfirmed(), map[string]outcome{
+			"scan by alice": no(ErrTicketExpired), "stale scan by alice": no(ErrTicketExpired),
+			"scan by bob": no(ErrTicketExpired), "stale scan by bob": no(ErrTicketExpired),
+			"confirm by alice": ok(Expired), "confirm, wrong token": no(ErrInvalidConfirmToken), "confirm by bob": no(ErrNotScanner),
+			"deny by alice": no(ErrTicketExpired), "deny, wrong token": no(ErrInvalidConfirmToken), "deny by bob": no(ErrNotScanner),
 			"cancel": no(ErrInvalidState), "redeem": no(ErrExpiredToken),
 		}},
 		"expired when scanned": {at(Expired, true), map[string]outcome{
@@ -276,12 +290,12 @@ func TestForgedQRTextIsUnknown(t *testing.T) {
 }
 
 func TestUserCodeAsPeopleTypeIt(t *testing.T) {
-	for _, typed := range []string{"BCDF-GHJK", "bcdfghjk", " bcdf ghjk ", "BCDF–GHJK", "b.c.d.f.g.h.j.k"} {
+	for _, typed := range []string{"BCDF-GHJK", "bcdfghjk", " bcdf ghjk ", "BCDF–GHJK", "b.c.d.f.g.h.j.k", "BCDF/GHJK", "BCDF,GHJK", "BCDF\u2011GHJK", "BCDF\u00a0GHJK", "BCDF－GHJK", "ＢＣＤＦｇｈｊｋ", "BCDF\u200bGHJK"} {
 		if code, err := parseUserCode(typed); code != "BCDFGHJK" || err != nil {
 			t.Errorf("%q: %q, %v", typed, code, err)
 		}
 	}
-	for _, typed := range []string{"", "BCDF", "BCDF-GHJA", "BCDF-GHJKL", "BCDF-GHJ1", "ＢCDFGHJK", "BCDFGHJK\x00"} {
+	for _, typed := range []string{"", "BCDF", "BCDF-GHJA", "BCDF-GHJKL", "BCDF-GHJ1", "BCDFGHJÉ", "ВCDFGHJK", "BCDFGHJK\x00"} {
 		if code, err := parseUserCode(typed); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%q: %q, %v", typed, code, err)
 		}

@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -131,22 +132,20 @@ func newUserCode() string {
 // FormatUserCode writes a code as people read it: BCDF-GHJK.
 func FormatUserCode(code string) string { return code[:4] + "-" + code[4:] }
 
-// parseUserCode undoes what people do to a code: case and punctuation do not
-// matter.
+// parseUserCode undoes what people and keyboards do to a code: case, width and
+// punctuation do not matter (RFC 8628 section 6.1).
 func parseUserCode(text string) (string, error) {
 	if len(text) > 64 {
 		return "", ErrNotFound
 	}
 	code := strings.Map(func(r rune) rune {
 		switch {
-		case r >= 'a' && r <= 'z':
-			return r - 'a' + 'A'
-		case r >= 'A' && r <= 'Z':
-			return r
-		case r == ' ' || r == '-' || r == '_' || r == '.' || r == '\t' || r == '\u2013' || r == '\u2014' || r == '\u3000':
+		case unicode.In(r, unicode.P, unicode.S, unicode.Z, unicode.Cf) || r == '\t':
 			return -1
+		case r >= 'Ａ' && r <= 'ｚ': // full width
+			r += 'A' - 'Ａ'
 		}
-		return '?'
+		return unicode.ToUpper(r)
 	}, text)
 	if len(code) != userCodeLength || strings.Trim(code, letters) != "" {
 		return "", ErrNotFound

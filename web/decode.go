@@ -85,30 +85,33 @@ func unmarshal(body []byte, v any) error {
 	return nil
 }
 
+// checkJSON tells broken strings apart from broken JSON.
 func checkJSON(body []byte) error {
 	if !utf8.Valid(body) || bytes.IndexByte(body, 0) >= 0 {
 		return errInvalidString
 	}
-	// Lone surrogates pass the syntax check here and are found below, so that
-	// they are told apart from broken JSON.
-	d := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowInvalidUTF8(true))
+	err := walkJSON(body, false)
+	if err == errInvalidJSON && walkJSON(body, true) == nil {
+		return errInvalidString // only lone surrogates were wrong
+	}
+	return err
+}
+
+func walkJSON(body []byte, surrogates bool) error {
+	d := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowInvalidUTF8(surrogates))
 	if d.PeekKind() != '{' {
 		return errInvalidJSON
 	}
 	for {
 		token, err := d.ReadToken()
-		if err == io.EOF {
+		switch {
+		case err == io.EOF:
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return errInvalidJSON
-		}
-		if token.Kind() == '"' {
-			if s := token.String(); strings.ContainsRune(s, 0) || strings.ContainsRune(s, utf8.RuneError) {
-				return errInvalidString
-			}
-		}
-		if d.StackDepth() == 0 && d.InputOffset() < int64(len(bytes.TrimRight(body, " \t\r\n"))) {
+		case token.Kind() == '"' && strings.ContainsRune(token.String(), 0):
+			return errInvalidString
+		case d.StackDepth() == 0 && d.InputOffset() < int64(len(bytes.TrimRight(body, " \t\r\n"))):
 			return errInvalidJSON // a second value
 		}
 	}

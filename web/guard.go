@@ -65,15 +65,22 @@ func (s *Server) logRequest(r *http.Request, status int, id string, took time.Du
 		slog.Int("status", status), slog.String("took", took.Round(time.Microsecond).String()))
 }
 
-// guard holds the rules that no request escapes.
-func (s *Server) guard(next http.Handler) http.Handler {
+// headers are what every answer carries.
+func (s *Server) headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin")
-		if strings.HasPrefix(s.config.PublicURL, "https:") {
+		if s.secure() {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guard holds the rules that no request escapes.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if tokenInURL(r) {
 			s.fail(w, r, errTokenInURL)
 			return
@@ -108,13 +115,13 @@ func tokenInURL(r *http.Request) bool {
 // crossOrigin: a state-changing request that a page of a foreign origin sent.
 func (s *Server) crossOrigin(r *http.Request) bool {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
-	switch {
-	case site == "same-origin" || site == "none":
+	switch site {
+	case "same-origin", "none":
 		return false
-	case site == "" && origin == "":
-		return false
+	case "":
+		return origin != "" && !s.allowed(origin)
 	}
-	return !s.allowed(origin)
+	return !slices.Contains(s.config.Origins, origin)
 }
 
 // allowed says whether an Origin is exactly the public URL's or a configured
@@ -123,9 +130,14 @@ func (s *Server) allowed(origin string) bool {
 	return origin != "" && (origin == s.config.PublicURL || slices.Contains(s.config.Origins, origin))
 }
 
-// cors lets pages of allowed origins call the API; never with cookies.
+// cors lets pages of allowed origins call the API, never with cookies, and
+// read its refusals too.
 func (s *Server) cors(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/v1/") && !strings.HasPrefix(r.URL.Path, "/oauth/") {
+			next.ServeHTTP(w, r)
+			return
+		}
 		h := w.Header()
 		h.Add("Vary", "Origin")
 		if origin := r.Header.Get("Origin"); s.allowed(origin) {

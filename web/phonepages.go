@@ -189,6 +189,9 @@ func (s *Server) handleScanPage(w http.ResponseWriter, r *http.Request, v *visit
 		return err
 	}
 	found, err := s.tickets.Scan(r.Context(), scan, v.who.Identity())
+	if errors.Is(err, qrlogin.ErrInvalidState) && s.answered(r, v, found.TicketID) {
+		return seeOther(w, "/s/result/"+found.TicketID) // the form of an answered question again
+	}
 	if scan.UserCode != "" && errors.Is(err, qrlogin.ErrNotFound) {
 		return s.codePage(w, r, v, http.StatusNotFound, codePage{Typed: typed, Error: "code.unknown"})
 	}

@@ -339,13 +339,19 @@ func TestAnsweredLoginLeadsToItsEnd(t *testing.T) {
 		alice, bob := newPerson(s), newPerson(s)
 		alice.signIn("alice")
 		bob.signIn("bob")
-		alice.submit(alice.scan(l), "/s/decide", "decision", answer)
+		open := alice.open(l.qr)
+		alice.submit(alice.submit(open, "/s/scan"), "/s/decide", "decision", answer)
+		pageIs(t, alice.submit(open, "/s/scan"), 200, end) // the question loaded again
 		link := alice.open(l.qr)
 		if link.status != 303 {
 			t.Fatalf("%s: %d", answer, link.status)
 		}
 		pageIs(t, alice.open(link.header.Get("Location")), 200, end)
-		pageIs(t, bob.open(l.qr), 200, "A login is waiting")
+		if answer == "approve" {
+			pageIs(t, bob.open(l.qr), 200, "A login is waiting")
+		} else {
+			pageIs(t, bob.open(l.qr), 409, "This login has ended")
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ func (s *Server) Close() { s.closed.Store(true) }
 // Handler is the public port.
 func (s *Server) Handler() http.Handler {
 	r := chi.NewRouter()
-	r.Use(s.observe, s.guard)
+	r.Use(s.observe, s.headers, s.cors, s.guard)
 	r.NotFound(s.notFound)
 	r.MethodNotAllowed(s.methodNotAllowed)
 
@@ -82,7 +82,6 @@ func (s *Server) Handler() http.Handler {
 		s.pageRoutes(r)
 	})
 	r.Route("/v1", func(r chi.Router) {
-		r.Use(s.cors)
 		r.Get("/tickets/{ticket_id}/ws", s.api(s.handleSocket))
 		r.Get("/tickets/{ticket_id}/events", s.api(s.handleEvents))
 		r.Get("/tickets/{ticket_id}", s.api(s.handleTicket))
@@ -100,7 +99,7 @@ func (s *Server) Handler() http.Handler {
 		})
 	})
 	r.Route("/oauth", func(r chi.Router) {
-		r.Use(s.cors, deadline)
+		r.Use(deadline)
 		r.Post("/device_authorization", s.api(s.handleDeviceAuthorization))
 		r.Post("/token", s.api(s.handleToken))
 		r.Get("/userinfo", s.api(s.handleUserinfo))
