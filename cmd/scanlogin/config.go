@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ func (c *Config) check() error {
 		return errors.New("secret: required, 32 bytes or more and the same on every instance; `openssl rand -base64 32` makes one")
 	}
 	for name, address := range map[string]string{"listen": c.Listen, "admin_listen": c.AdminListen} {
-		if _, _, err := net.SplitHostPort(address); err != nil {
+		if !validAddress(address) {
 			return fmt.Errorf("%s: %q is not host:port or :port", name, address)
 		}
 	}
@@ -144,19 +145,42 @@ func (c *Config) checkDurations() error {
 	v := reflect.ValueOf(*c)
 	for i := range v.NumField() {
 		d, ok := v.Field(i).Interface().(time.Duration)
-		if ok && d < time.Second {
-			return fmt.Errorf("%s: %s is too short, 1s is the least", v.Type().Field(i).Tag.Get("yaml"), d)
+		name := v.Type().Field(i).Tag.Get("yaml")
+		switch {
+		case ok && d < time.Second:
+			return fmt.Errorf("%s: %s is too short, 1s is the least", name, d)
+		case ok && d > longest:
+			return fmt.Errorf("%s: %s is too long, %s (ten years) is the most", name, d, longest)
 		}
 	}
 	return nil
+}
+
+// longest leaves room to add lives up.
+const longest = 87600 * time.Hour
+
+// validAddress says whether a listener can be asked for this one.
+func validAddress(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || !validPort(port) {
+		return false
+	}
+	digits := strings.Trim(host, "0123456789.") == ""
+	return host == "" || !digits || net.ParseIP(host) != nil
+}
+
+func validPort(port string) bool {
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // normalise brings an origin into the form that browsers send: scheme and
 // host in lower case, no default port.
 func normalise(name string, origin *string) error {
 	u, err := url.Parse(*origin)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
-		u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Contains(u.Host, "*") ||
+		u.User != nil || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(*origin, "?#") ||
+		strings.HasSuffix(u.Host, ":") || u.Port() != "" && !validPort(u.Port()) {
 		return fmt.Errorf("%s: %q must be scheme and host (and port) only, for example https://login.example.com", name, *origin)
 	}
 	host := strings.ToLower(u.Host)

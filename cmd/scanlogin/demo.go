@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"scanlogin/web"
 )
@@ -31,8 +30,6 @@ func (demoVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
 	if len(c.DemoUsers) == 0 {
 		c.DemoUsers = []string{"alice", "bob"}
 	}
-	// Nobody balances over a demo, and Ctrl-C should not take long.
-	c.Drain = min(c.Drain, time.Second)
 	wanted := c.PublicURL
 	if wanted == "" {
 		c.PublicURL = "http://localhost"

@@ -48,8 +48,12 @@ func openFile(args []string) (kong.Resolver, error) {
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	defer file.Close()
-	if err := yaml.NewDecoder(file).Decode(&f.values); err != nil && !errors.Is(err, io.EOF) {
+	decoder := yaml.NewDecoder(file)
+	if err := decoder.Decode(&f.values); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("config: %s: %w", f.path, err)
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("config: %s: one YAML document is read, there is more", f.path)
 	}
 	return f, nil
 }

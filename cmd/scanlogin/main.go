@@ -41,10 +41,20 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := context.WithCancelCause(context.Background())
+	go func() {
+		if <-signals == syscall.SIGINT {
+			stop(errInterrupted)
+		}
+		stop(nil)
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
+
+// errInterrupted is Ctrl-C: a person at a terminal, not an orchestrator.
+var errInterrupted = errors.New("interrupted")
 
 // run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {

@@ -168,7 +168,7 @@ func serve(ctx context.Context, c *Config, public, admin net.Listener, log *slog
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
-		in.drain()
+		in.drain(context.Cause(ctx) == errInterrupted)
 	}
 	in.public.Close()
 	in.admin.Close()
@@ -183,16 +183,20 @@ func serve(ctx context.Context, c *Config, public, admin net.Listener, log *slog
 }
 
 // drain lets balancers notice first, then sends connections elsewhere evenly,
-// then lets running requests finish. A second signal
-// ends the wait.
-func (in *instance) drain() {
-	ctx, cancel := context.WithTimeout(context.Background(), in.config.Drain)
+// then lets running requests finish. Who presses Ctrl-C has no balancer and
+// little patience; a second signal ends the wait.
+func (in *instance) drain(hurry bool) {
+	whole := in.config.Drain
+	notice := min(whole/3, 5*time.Second)
+	if hurry {
+		whole, notice = min(whole, time.Second), 0
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), whole)
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	notice := min(in.config.Drain/3, 5*time.Second)
 	stats := in.hub.Stats()
-	in.log.Info("draining", "for", in.config.Drain.String(), "connections", stats.WS+stats.SSE+stats.Poll)
+	in.log.Info("draining", "for", whole.String(), "connections", stats.WS+stats.SSE+stats.Poll)
 	in.web.Leave()
 	select {
 	case <-time.After(notice):
@@ -200,7 +204,7 @@ func (in *instance) drain() {
 	}
 	in.web.Close()
 	// The last tenth is for the answers to what was told.
-	in.hub.Drain(ctx, (in.config.Drain-notice)*9/10)
+	in.hub.Drain(ctx, (whole-notice)*9/10)
 	if err := in.public.Shutdown(ctx); err != nil {
 		in.log.Warn("some requests did not finish", "error", err)
 	}
