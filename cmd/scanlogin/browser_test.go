@@ -86,6 +86,7 @@ type tab struct {
 
 	mu       sync.Mutex
 	problems []string
+	heard    map[string]bool // what the console is expected to say, and whether it has
 	provoked bool
 }
 
@@ -136,11 +137,17 @@ func openPhone(t *testing.T) *tab   { return newTab(t, phoneDevice, "en") }
 // note keeps what a clean page never writes to the console. A provoked
 // failure is reported by the browser itself, in the words of its network log.
 func (b *tab) note(m chromedp.ConsoleMessage) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for text := range b.heard {
+		if strings.Contains(m.Text, text) {
+			b.heard[text] = true
+			return
+		}
+	}
 	if m.Type != chromedp.ConsoleError && m.Type != chromedp.ConsoleException {
 		return
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	network := m.Source == "network" || strings.HasPrefix(m.Text, "WebSocket connection to")
 	if network && b.provoked {
 		return
@@ -153,6 +160,17 @@ func (b *tab) provoke() *tab {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.provoked = true
+	return b
+}
+
+// warned says what the console may say.
+func (b *tab) warned(texts ...string) *tab {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.heard = map[string]bool{}
+	for _, text := range texts {
+		b.heard[text] = false
+	}
 	return b
 }
 

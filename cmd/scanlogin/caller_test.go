@@ -77,6 +77,11 @@ func (c *caller) try(method, path, token string, body any) (answer, error) {
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
+	return c.send(request)
+}
+
+// send sends a request that was made by hand.
+func (c *caller) send(request *http.Request) (answer, error) {
 	begun := time.Now()
 	response, err := c.http.Do(request)
 	if err != nil {

@@ -106,6 +106,11 @@ export class Login {
     this.#show({ ...this.#view, typed: false });
   }
 
+  /** This is the phone: it confirms in a tab of its own. */
+  continueHere() {
+    open(this.#snapshot.verification_uri_complete, '_blank', 'noopener');
+  }
+
   /** The answer to the confirm-user question is yes. */
   accept() {
     this.#redeem();
@@ -149,7 +154,7 @@ export class Login {
     } catch (error) {
       if (run !== this.#run) return;
       const { status, after } = error instanceof Refusal ? error : new Refusal(0);
-      if (status === 0 && navigator.onLine) {
+      if (status === 0) {
         console.warn(`qr-login: no answer from ${this.#endpoint}. If it runs, it may not allow this page's origin (SCANLOGIN_ORIGINS).`);
       }
       if (status === 429) this.#creating.later('limited', after * 1000);

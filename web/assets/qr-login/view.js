@@ -16,6 +16,7 @@ const STATES = {
   loading: {},
   pending: { quiet: ['cannotScan', 'typeCode'] },
   typed: { quiet: ['scanInstead', 'scanInstead'] },
+  samePhone: { icon: 'phone', main: ['continueHere', 'continueHere'] },
   scanned: { icon: 'phone', quiet: ['notYou', 'restart'] },
   check: { quiet: ['cancel', 'restart'] },
   question: { icon: 'person', main: ['go', 'accept'], quiet: ['notYou', 'restart'] },
@@ -62,7 +63,7 @@ export class View {
 
   /** view: what login.js shows; its `state` also becomes the host's data-state. */
   show(view) {
-    const name = view.state === 'pending' && view.typed ? 'typed' : view.state;
+    const name = view.state === 'pending' ? pendingName(view) : view.state;
     const fresh = name !== this.#shown;
     const had = this.#root.activeElement;
     this.#shown = name;
@@ -209,7 +210,7 @@ export class View {
   #focus(name, had) {
     const p = this.#part;
     const nowhere = document.activeElement === document.body;
-    if (!had && !(nowhere && name !== 'loading' && name !== 'pending')) return;
+    if (!had && !(nowhere && !['loading', 'pending', 'samePhone'].includes(name))) return;
     // The quiet button gives up, so a key pressed by chance must not find it.
     const target = p.main.hidden ? p.message : p.main;
     (name === 'check' ? p.boxes[0] : target).focus({ preventScroll: true });
@@ -234,6 +235,12 @@ export class View {
     first.focus();
     event.preventDefault();
   }
+}
+
+// A phone cannot scan its own screen: it is led on instead.
+function pendingName({ typed }) {
+  if (typed) return 'typed';
+  return navigator.userAgentData?.mobile || /Mobi/.test(navigator.userAgent) ? 'samePhone' : 'pending';
 }
 
 // A sentence in pieces that break between them first: Chinese has no spaces.
