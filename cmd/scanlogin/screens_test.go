@@ -327,6 +327,8 @@ func (w *phoneWalk) comesTooLate() {
 
 func (w *phoneWalk) types() {
 	w.t.Helper()
+	w.phone.open(w.api.base + "/")
+	w.shoot("login", "phone", "You are on the phone already", "您正在使用手机")
 	w.phone.open(w.api.base + "/s")
 	w.shoot("code", "empty", "Type the code shown on the other device", "输入另一台设备上显示的代码")
 	w.phone.click("#user_code")
