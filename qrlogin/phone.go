@@ -41,7 +41,7 @@ func (s *Service) Scan(ctx context.Context, p Scan, by auth.Identity) (Found, er
 		return Found{}, err
 	}
 	token := random(secretBytes)
-	t, rev, err := s.update(ctx, id, func(t *Ticket, now time.Time) error {
+	t, rev, err := s.move(ctx, id, func(t *Ticket, now time.Time) error {
 		status := t.At(now)
 		again := p.Reload && t.By.Sub() == by.Sub()
 		if p.UserCode != "" && status != Pending && status != Expired && !again {
@@ -115,7 +115,7 @@ func (s *Service) CheckQR(ctx context.Context, text string) (ticketID string, er
 // first that applies: ErrNotFound, ErrInvalidState, ErrNotScanner,
 // ErrInvalidConfirmToken, ErrTicketExpired.
 func (s *Service) Confirm(ctx context.Context, ticketID, confirmToken string, by auth.Identity) error {
-	_, _, err := s.update(ctx, ticketID, func(t *Ticket, now time.Time) error {
+	_, _, err := s.move(ctx, ticketID, func(t *Ticket, now time.Time) error {
 		return t.confirm(by, confirmToken, s.config.RedeemTTL, now)
 	})
 	return err
@@ -123,7 +123,7 @@ func (s *Service) Confirm(ctx context.Context, ticketID, confirmToken string, by
 
 // Deny refuses the browser; errors as Confirm.
 func (s *Service) Deny(ctx context.Context, ticketID, confirmToken string, by auth.Identity) error {
-	_, _, err := s.update(ctx, ticketID, func(t *Ticket, now time.Time) error {
+	_, _, err := s.move(ctx, ticketID, func(t *Ticket, now time.Time) error {
 		return t.deny(by, confirmToken, now)
 	})
 	return err

@@ -174,7 +174,7 @@ func (t *Ticket) opens(deviceCode string) error {
 // Cancel is the browser giving up; repeating it is fine. Errors: ErrNotFound,
 // ErrInvalidDeviceCode, ErrInvalidState.
 func (s *Service) Cancel(ctx context.Context, ticketID, deviceCode string) error {
-	_, _, err := s.update(ctx, ticketID, func(t *Ticket, now time.Time) error {
+	_, _, err := s.move(ctx, ticketID, func(t *Ticket, now time.Time) error {
 		if err := t.opens(deviceCode); err != nil {
 			return err
 		}
@@ -183,8 +183,18 @@ func (s *Service) Cancel(ctx context.Context, ticketID, deviceCode string) error
 	return err
 }
 
-// update runs a rule on a ticket that still answers and stores what it
-// changed. The rule may run several times: it must be a pure change of t.
+// move is update for a ticket that still answers.
+func (s *Service) move(ctx context.Context, id string, rule func(t *Ticket, now time.Time) error) (*Ticket, uint64, error) {
+	return s.update(ctx, id, func(t *Ticket, now time.Time) error {
+		if !t.known(now) {
+			return ErrNotFound
+		}
+		return rule(t, now)
+	})
+}
+
+// update runs a rule on a ticket that is kept and stores what it changed. The
+// rule may run several times: it must be a pure change of t.
 func (s *Service) update(ctx context.Context, id string, rule func(t *Ticket, now time.Time) error) (*Ticket, uint64, error) {
 	if !validID(id) {
 		return nil, 0, ErrNotFound

@@ -372,3 +372,26 @@ func TestOutageBetweenTheTwoWritesLosesNoLogin(t *testing.T) {
 		want(t, "the session after a replay", err, auth.ErrInvalidToken)
 	})
 }
+
+// A long grace lets the browser ask again; the ticket itself is unknown after
+// its minute like any other.
+func TestLongGraceKeepsNoTicketAlive(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		clients := auth.Clients(publicURL)
+		sessions := auth.New(w.store, auth.Config{Issuer: publicURL, Clients: clients, Grace: time.Hour})
+		w.Service = qrlogin.New(w.store, sessions, qrlogin.Config{PublicURL: publicURL, Clients: clients, Grace: time.Hour})
+		c := w.confirmed(t, qrlogin.Request{})
+		first, err := w.redeem(t, c)
+		want(t, "redeem", err, nil)
+		time.Sleep(60 * time.Second)
+		_, err = w.Open(t.Context(), c.TicketID, c.DeviceCode)
+		want(t, "open", err, qrlogin.ErrNotFound)
+		want(t, "cancel", w.Cancel(t.Context(), c.TicketID, c.DeviceCode), qrlogin.ErrNotFound)
+		time.Sleep(50 * time.Minute)
+		again, err := w.redeem(t, c)
+		want(t, "redeem again", err, nil)
+		if again.Refresh != first.Refresh {
+			t.Error("another session")
+		}
+	})
+}

@@ -84,9 +84,12 @@ func (t *Ticket) end() time.Time {
 	return t.Deadline
 }
 
-// forget is the moment from which the ticket is unknown. A consumed one has
-// to outlive the grace, or a lost answer could not be asked for again; but not
-// what the sessions' side remembers of ended ones, which is two minutes more.
+// known says whether the ticket still answers.
+func (t *Ticket) known(now time.Time) bool { return now.Before(t.end().Add(answered)) }
+
+// forget is the moment from which nothing of the ticket is kept. A consumed
+// one has to outlive the grace, or a lost answer could not be asked for again;
+// but not what is remembered of ended sessions, which is two minutes more.
 func (t *Ticket) forget(grace time.Duration) time.Time {
 	if t.Status == Consumed {
 		return t.Ended.Add(max(answered, grace+answered/2))

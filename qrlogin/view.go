@@ -116,7 +116,7 @@ func (s *Service) load(ctx context.Context, id string, now time.Time) (*Ticket, 
 	if err != nil {
 		return nil, 0, err
 	}
-	if !now.Before(t.forget(s.config.Grace)) {
+	if !t.known(now) {
 		return nil, 0, ErrNotFound
 	}
 	return t, rev, nil
