@@ -200,6 +200,9 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, v *visitor, er
 	key := "message." + f.code
 	if _, ok := p.words[key+".heading"]; !ok {
 		key = "message.internal"
+		if f.status < 500 {
+			key = "message.invalid_request"
+		}
 	}
 	again := ""
 	if f.status >= 500 {
