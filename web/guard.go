@@ -177,8 +177,8 @@ func deadline(next http.Handler) http.Handler {
 // known to be entitled to. Until then, and for everything else, they hold, or
 // a stranger could keep connections open for ever.
 func endless(w http.ResponseWriter, r *http.Request) error {
-	if r.ContentLength != 0 {
-		return errInvalidRequest // it would be waited for after the answer
+	if _, err := readBody(w, r); err != nil { // or it would be waited for after the answer
+		return err
 	}
 	c := http.NewResponseController(w)
 	c.SetReadDeadline(time.Time{}) // fails only on a connection that is gone

@@ -232,6 +232,12 @@ func (s *Server) handleDecidePage(w http.ResponseWriter, r *http.Request, v *vis
 		if err := s.deny(r, id, token, by, v.form.Get("decision") == "report"); err != nil {
 			return err
 		}
+	case "switch":
+		// The ticket is bound to this account: the other one scans a new code.
+		if err := s.deny(r, id, token, by, false); err != nil {
+			return err
+		}
+		return s.signOut(w, r, phoneCookie, v, "/s")
 	default:
 		return errInvalidRequest
 	}

@@ -362,7 +362,10 @@ func TestAccountCanBeSwitchedWhereItIsShown(t *testing.T) {
 	l := s.create(nil)
 	v := newPerson(s)
 	v.signIn("alice")
-	pageIs(t, v.submit(v.scan(l), "/s/signout"), 200, "Sign in")
+	pageIs(t, v.submit(v.scan(l), "/s/decide", "decision", "switch"), 200, "Sign in")
+	if s.status(l) != "denied" {
+		t.Error("the browser goes on waiting for the first account")
+	}
 	pageIs(t, v.submit(v.signIn("bob"), "/s/signout"), 200, "Sign in")
 }
 

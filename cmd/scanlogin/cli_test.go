@@ -39,6 +39,7 @@ func TestWrongConfigurationIsOneLineThatNamesTheField(t *testing.T) {
 		"unknown flag":             {args: []string{"--ticket-tll=5s"}, names: "--ticket-tll"},
 		"unknown file key":         {args: []string{"--config", file("ticket_tll: 5s")}, names: "ticket_tll"},
 		"file that is no YAML":     {args: []string{"--config", file("a: [")}, names: "config"},
+		"a map in a list":          {args: []string{"--config", file("origins: [{a: b}]")}, names: "origins"},
 		"a map where a word is":    {args: []string{"--config", file("listen: {a: b}")}, names: "listen"},
 		"no such file":             {args: []string{"--config", "/does/not/exist"}, names: "config"},
 		"duration without unit":    {args: []string{"--ticket-ttl=5"}, names: "ticket-ttl"},
@@ -96,7 +97,7 @@ func TestWrongConfigurationIsOneLineThatNamesTheField(t *testing.T) {
 func TestEverySettingHasOneNameInThreePlaces(t *testing.T) {
 	good(t)
 	path := filepath.Join(t.TempDir(), "c.yaml")
-	content := "ticket_ttl: 11s\nconfirm_ttl: 12s\nredeem_ttl: 13s\norigins: [https://a.example, 'https://B.example:443/']\ntrusted_proxies:\n  - 10.0.0.0/8\n"
+	content := "ticket_ttl: &t 11s\ndrain: *t\nredis_prefix: 010\nconfirm_ttl: 12s\nredeem_ttl: 13s\norigins: [https://a.example, 'https://B.example:443/']\ntrusted_proxies:\n  - 10.0.0.0/8\n"
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,7 @@ func TestEverySettingHasOneNameInThreePlaces(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
-	for _, want := range []string{"ticket_ttl: 11s", "confirm_ttl: 22s", "redeem_ttl: 33s", "qr_rotate: 30s", "- 10.0.0.0/8", "secret: (hidden)"} {
+	for _, want := range []string{"ticket_ttl: 11s", "drain: 11s", "010", "confirm_ttl: 22s", "redeem_ttl: 33s", "qr_rotate: 30s", "- 10.0.0.0/8", "secret: (hidden)"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)
 		}
@@ -179,5 +180,17 @@ func TestVersion(t *testing.T) {
 	}
 	if code, stdout, _ := command(t, "--help"); code != 0 || !strings.Contains(stdout, "healthcheck") {
 		t.Errorf("help: exit %d: %s", code, stdout)
+	}
+}
+
+func TestDemoTakesAPublicURLAsServeDoes(t *testing.T) {
+	s := startServer(t, []string{
+		"SCANLOGIN_LISTEN=127.0.0.1:0", "SCANLOGIN_ADMIN_LISTEN=127.0.0.1:0", "SCANLOGIN_LOG=json", "SCANLOGIN_PUBLIC_URL=http://LOCALHOST:80/",
+	}, "demo")
+	if l := newCaller(t, s.url).create(); !strings.HasPrefix(l.qr, "http://localhost/s/") {
+		t.Errorf("the QR shows %s", l.qr)
+	}
+	if said := s.output(); !strings.Contains(said, "alice or bob") || !strings.Contains(said, "http://localhost") {
+		t.Errorf("the banner: %s", said)
 	}
 }

@@ -162,7 +162,10 @@ const longest = 87600 * time.Hour
 // validAddress says whether a listener can be asked for this one.
 func validAddress(address string) bool {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil || !validPort(port) {
+	if err != nil {
+		return false
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil { // a number, or a name like https
 		return false
 	}
 	digits := strings.Trim(host, "0123456789.") == ""

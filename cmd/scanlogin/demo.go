@@ -30,8 +30,8 @@ func (demoVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
 	if len(c.DemoUsers) == 0 {
 		c.DemoUsers = []string{"alice", "bob"}
 	}
-	wanted := c.PublicURL
-	if wanted == "" {
+	guess := c.PublicURL == ""
+	if guess {
 		c.PublicURL = "http://localhost"
 	}
 	if err := c.check(); err != nil {
@@ -43,7 +43,7 @@ func (demoVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
 	}
 	at := public.Addr().(*net.TCPAddr)
 	local := fmt.Sprintf("http://localhost:%d", at.Port)
-	if c.PublicURL = wanted; wanted == "" {
+	if guess {
 		c.PublicURL = reachable(at)
 	}
 	c.Origins = append(c.Origins, local, fmt.Sprintf("http://127.0.0.1:%d", at.Port))

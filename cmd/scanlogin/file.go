@@ -99,20 +99,31 @@ func (f *yamlFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 		}
 	}
 	value, ok := f.values[key(flag)]
-	if !ok || value.Tag == "!!null" {
+	if !ok {
 		return nil, nil
 	}
-	words := []string{value.Value}
-	if value.Kind == yaml.SequenceNode {
-		words = words[:0]
-		for _, item := range value.Content {
-			words = append(words, item.Value)
-		}
+	items := []*yaml.Node{&value}
+	if list := meant(&value); list.Kind == yaml.SequenceNode {
+		items = list.Content
+	} else if list.Tag == "!!null" {
+		return nil, nil
 	}
-	if value.Kind != yaml.SequenceNode && value.Kind != yaml.ScalarNode {
-		return nil, fmt.Errorf("%s: one value or a list is needed", key(flag))
+	words := make([]string, len(items))
+	for i, item := range items {
+		if item = meant(item); item.Kind != yaml.ScalarNode || item.Tag == "!!null" {
+			return nil, fmt.Errorf("%s: one value or a list of values is needed", key(flag))
+		}
+		words[i] = item.Value
 	}
 	return strings.Join(words, ","), nil
+}
+
+// meant is what an alias stands for.
+func meant(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
 }
 
 // key is a flag's name in the file.

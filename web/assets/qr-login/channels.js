@@ -31,17 +31,20 @@ function socket(ticket, hear) {
   let counted = false;
   let after;
   let silence;
-  const send = (message) => ws.readyState === WebSocket.OPEN && ws.send(JSON.stringify(message));
+  const send = (message) => {
+    if (ws.readyState !== WebSocket.OPEN) return false;
+    ws.send(JSON.stringify(message));
+    return true;
+  };
   const end = (why) => {
     close();
     hear.end(why);
   };
   // A browser does not see protocol pings, so a dead link is found by asking.
   const ask = (message) => {
-    if (silence || !send(message)) return; // an answer is on its way already
-    silence = setTimeout(() => end({ kind: 'lost' }), ANSWER_MS);
+    if (send(message)) silence ??= setTimeout(() => end({ kind: 'lost' }), ANSWER_MS);
   };
-  const probe = () => ask({ type: 'ping' });
+  const probe = () => silence || ask({ type: 'ping' }); // one at a time
   const pulse = setInterval(() => document.hidden || probe(), PROBE_MS);
 
   function close() {
