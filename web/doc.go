@@ -29,9 +29,9 @@
 // the hub, which the Server needs to be made: a refused upgrade is a problem
 // like every other one, without a hub that knows of problems.
 //
-// Deadlines are per group of routes: what asks the store has 0.8 s, what
-// waits for a change has none of its own. net/http's write deadline is lifted
-// only from the latter.
+// What asks the store has 0.8 s. What waits for a change has no deadline, but
+// only once its credential was found good: net/http's are lifted then and no
+// sooner, or a stranger could hold connections for ever.
 //
 // Pages are HTML forms first; scripts only save taps. A GET never scans,
 // because cameras, mail filters and link previews open links too. The signed

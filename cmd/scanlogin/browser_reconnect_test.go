@@ -3,7 +3,9 @@ package main
 import (
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/page"
 )
@@ -102,4 +104,55 @@ func TestBrowserClimbsBackToTheWebSocket(t *testing.T) {
 	phone.click("button[value=approve]")
 	desktop.signedIn("Alice")
 	desktop.notReloaded()
+}
+
+// A link that is dead without a close is found by asking: the instance is
+// frozen here, and the page is told that somebody looks.
+func TestBrowserNoticesADeadSocket(t *testing.T) {
+	t.Parallel()
+	_, s := behindGate(t)
+	desktop := openDesktop(t).provoke().before(`window.snapshots = 0;
+		addEventListener("qr-login-state", () => window.snapshots += 1);
+		Object.defineProperty(navigator, "onLine", { get: () => false }); // the first loss is told, too`)
+	desktop.open(s.url + "/")
+	desktop.mark()
+	desktop.until(`snapshots === 2`) // the new ticket's, and the socket's
+	s.instances[0].freeze(t)
+	eval[bool](desktop, `window.dispatchEvent(new Event("online"))`)
+	desktop.until(`state() === "offline"`)
+	s.instances[0].signal(syscall.SIGCONT)
+	desktop.until(`state() === "pending"`)
+	desktop.notReloaded()
+}
+
+// Tickets that are unknown as soon as they are made (instances that do not
+// share a store) must not turn every page into a flood.
+func TestLostTicketsAreNoFlood(t *testing.T) {
+	t.Parallel()
+	g, s := behindGate(t)
+	made := make(chan time.Time, 100)
+	g.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/v1/tickets" {
+			made <- time.Now()
+			return false
+		}
+		if strings.HasPrefix(r.URL.Path, "/v1/tickets/") {
+			problem(w, http.StatusNotFound, "ticket_not_found")
+			return true
+		}
+		return false
+	})
+	openLogin(t, s).provoke()
+	last := <-made
+	for range 2 {
+		select {
+		case next := <-made:
+			if pause := next.Sub(last); pause < 1500*time.Millisecond {
+				t.Fatalf("the next ticket after %s", pause)
+			}
+			last = next
+		case <-time.After(patience):
+			t.Fatal("the page gave up")
+		}
+	}
 }

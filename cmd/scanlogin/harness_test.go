@@ -102,6 +102,16 @@ func (p *process) output() string {
 
 func (p *process) signal(s syscall.Signal) { p.cmd.Process.Signal(s) }
 
+// freeze stops the process and waits until it stands still.
+func (p *process) freeze(t *testing.T) {
+	t.Helper()
+	p.signal(syscall.SIGSTOP)
+	eventually(t, 5*time.Second, "the process stands still", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	})
+}
+
 func (p *process) kill() {
 	p.signal(syscall.SIGCONT)
 	p.signal(syscall.SIGKILL)
