@@ -14,7 +14,7 @@ import (
 )
 
 func TestConnectionStaysSmall(t *testing.T) {
-	if size := unsafe.Sizeof(socket{}); size > 512 {
+	if size := unsafe.Sizeof(socket{}); size > 384 { // a size class: one byte more costs 32
 		t.Errorf("a socket is %d bytes", size)
 	}
 }

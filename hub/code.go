@@ -6,7 +6,7 @@ import (
 )
 
 // Code is a WebSocket close code (RFC 6455 section 7.4).
-type Code int
+type Code uint16
 
 // The close codes a peer of ours may see. After 1001, 1011, 1012, 1013 and
 // 4408 it comes back by itself, after the others not.
@@ -16,7 +16,7 @@ const (
 	ProtocolError Code = 1002 // the peer broke RFC 6455
 	NotText       Code = 1003 // a binary message
 	BadUTF8       Code = 1007 // text that is not UTF-8
-	BadMessage    Code = 1008 // not JSON, an unknown type, a second watch
+	BadMessage    Code = 1008 // not JSON, an unknown type, a second watch; a banned network (Evict)
 	TooBig        Code = 1009 // more than Wire.Limit bytes in one message
 	Internal      Code = 1011 // a fault of ours
 	Restarting    Code = 1012 // this instance is leaving
@@ -50,8 +50,9 @@ func (c Code) String() string {
 	return strconv.Itoa(int(c))
 }
 
-// Refusal is the error with which Wire.Open turns a peer away for good: the
-// socket closes with Code and Reason (empty: the code's own word).
+// Refusal turns a peer away for good, as the error of Wire.Open or because of
+// Evict: a socket closes with Code and Reason (empty: the code's own word), Wait
+// returns it, and so does ServeSSE while it can.
 type Refusal struct {
 	Code   Code
 	Reason string

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -44,6 +45,7 @@ type peer interface {
 type conn struct {
 	hub  *Hub
 	peer peer
+	from netip.Addr
 	born time.Duration
 	by   transport
 
@@ -51,13 +53,13 @@ type conn struct {
 
 	mu      sync.Mutex
 	owed    debt
-	paying  bool // somebody is in pay, or was woken for it
-	over    bool // the last thing has been written, or nothing can be
-	pinged  bool // a ping of ours is unanswered
-	watched bool // a watch was received
-	refresh bool // the last snapshot allows a refresh
-	code    Code // how it ends; 0: not yet, and only then new debts are taken on
-	reason  string
+	paying  bool     // somebody is in pay, or was woken for it
+	over    bool     // the last thing has been written, or nothing can be
+	pinged  bool     // a ping of ours is unanswered
+	watched bool     // a watch was received
+	refresh bool     // the last snapshot allows a refresh
+	code    Code     // how it ends; 0: not yet, and only then new debts are taken on
+	refusal *Refusal // nil: the code says it all
 
 	encode func([]byte, uint64, time.Time) (Snapshot, error)
 	value  []byte
@@ -91,13 +93,28 @@ func (c *conn) add(d debt) {
 
 // close decides how the connection ends, if that is still open; all other debts
 // are dropped.
-func (c *conn) close(code Code, reason string) {
+func (c *conn) close(code Code) { c.finish(code, nil) }
+
+// refuse is close with a reason of somebody else's.
+func (c *conn) refuse(r *Refusal) { c.finish(r.Code, r) }
+
+func (c *conn) finish(code Code, r *Refusal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.code == 0 {
-		c.code, c.reason, c.owed = code, reason, 0
+		c.code, c.refusal, c.owed = code, r, 0
 		c.add(owedClose)
 	}
+}
+
+// refused is the *Refusal with which the connection was turned away, or nil.
+func (c *conn) refused() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refusal == nil {
+		return nil
+	}
+	return c.refusal
 }
 
 // ending reports whether the end has been decided.
@@ -194,7 +211,7 @@ func (c *conn) settle(d debt) (err error) {
 	s, err := c.snapshot()
 	if err != nil {
 		c.hub.conf.Logger.Error("hub: encode", "err", err)
-		c.close(Internal, "")
+		c.close(Internal)
 		return nil
 	}
 	c.mu.Lock()
@@ -218,7 +235,7 @@ func (c *conn) settle(d debt) (err error) {
 	}
 	if err == nil && s.Close != 0 && c.by != byPoll {
 		c.mu.Lock()
-		c.code, c.reason, c.owed = s.Close, "", owedClose
+		c.code, c.refusal, c.owed = s.Close, nil, owedClose
 		c.mu.Unlock()
 	}
 	return err

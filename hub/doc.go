@@ -6,7 +6,7 @@
 //	reader ── ping, refresh ───────┤ set bits   ┌───────────┐  one goroutine at a time
 //	wheel ── heartbeat, Next, ─────┼──────────► │   conn    │ ─────────────────────────► peer
 //	         too late, drain       │            │ owes {..} │  encode, write, deadline
-//	newer socket, end of Run ──────┘            └───────────┘
+//	newer socket, Evict, Run's end ┘            └───────────┘
 //
 // # A debt, not a queue
 //
@@ -39,6 +39,17 @@
 // The library writes one frame by itself, the 1002 on broken framing, under its own
 // lock; the size limit is ours (LimitReader, not SetReadLimit), so that the peer's
 // answer to a 1009 is still understood.
+//
+// # Evict
+//
+// A ban has to reach who is in and who is just coming: a request passes web's check, the
+// ban appears, Evict looks around, and only then the connection is admitted; an upgrade
+// may take seconds. A second check in Wire.Open would miss the socket that never sends
+// a watch, and streams and polls have no Open. So the hub keeps what Evict was last
+// told, in one critical section with the list of who is in: a newcomer is on that list
+// or meets the ban on arrival, on all three doors. The price is that match must stay
+// true for as long as it is kept. It is called without a lock, and ending a connection
+// only sets bits, so Evict waits for nobody.
 //
 // # Time
 //

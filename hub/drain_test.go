@@ -126,3 +126,27 @@ func TestEndOfRunClosesWhatIsLeft(t *testing.T) {
 		stuck.Close()
 	})
 }
+
+// A stream that is told to go before its record was found still begins as one.
+func TestStreamThatIsDrainedDuringItsLookHasItsHead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := onPipes(t, Config{})
+		g := r.slow()
+		r.put("a", "pending", time.Hour)
+		time.AfterFunc(500*time.Millisecond, func() { close(g.open) })
+		go func() {
+			synctest.Wait() // it looks
+			r.hub.Drain(context.Background(), 0)
+		}()
+		e := r.stream("a")
+		if got := e.res.Header.Get("Content-Type"); got != "text/event-stream" {
+			t.Errorf("Content-Type %q", got)
+		}
+		if got := e.block(); len(got) < 2048 {
+			t.Errorf("first %q", got)
+		}
+		if got := e.block() + "|" + e.block(); !strings.HasPrefix(got, "retry: ") || !strings.HasSuffix(got, "\n|") {
+			t.Errorf("then %q", got)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type Source interface {
 
 // Topic is one watched record and how its peer hears of it.
 type Topic struct {
+	From  netip.Addr // of the peer on SSE and long poll, for Evict; zero: not known
 	Key   string
 	Event string // the name of its events on SSE; empty: none
 	// Encode makes the wire form of a state. It is called at a change, at
@@ -84,6 +86,7 @@ type Hub struct {
 	holder map[string]*socket // exclusive topics: who has it
 	drain  bool
 	closed bool
+	ban    *ban          // what Evict said last
 	empty  chan struct{} // made by Drain, closed when the last connection is gone
 }
 
@@ -119,8 +122,8 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-t.C:
 			h.turn()
 		case <-ctx.Done():
-			for _, c := range h.leave(func() { h.closed = true }) {
-				c.close(GoingAway, "")
+			for _, c := range h.census(func() { h.closed = true }) {
+				c.close(GoingAway)
 			}
 			h.wg.Wait()
 			return nil
@@ -140,7 +143,7 @@ func (h *Hub) turn() {
 // gone or ctx ends.
 func (h *Hub) Drain(ctx context.Context, over time.Duration) {
 	empty := make(chan struct{})
-	all := h.leave(func() {
+	all := h.census(func() {
 		h.drain, h.empty = true, empty
 		if len(h.open) == 0 {
 			close(empty)
@@ -157,8 +160,46 @@ func (h *Hub) Drain(ctx context.Context, over time.Duration) {
 	}
 }
 
-// leave marks the hub and lists who was in it at that moment, in no order.
-func (h *Hub) leave(mark func()) []*conn {
+// ban is what Evict was told.
+type ban struct {
+	match   func(from netip.Addr) bool
+	refusal Refusal
+}
+
+// Evict ends every connection whose address matches, at once: a socket closes with
+// code and reason, a stream ends, Wait returns a *Refusal of the two. Nobody is waited
+// for; a peer that does not read is told nothing more and is gone within
+// Config.WriteWithin.
+//
+// It holds for newcomers too, until the next call: one that passed the caller's own
+// check before the bans changed, and comes in after Evict has looked around, is ended on
+// arrival. So the caller checks a request once, early, and needs no second look after
+// the upgrade. In return match has to be true to the present bans for as long as it
+// is kept: it reads the newest list and the clock, or Evict is called at every change, at
+// the end of a ban as well. It is called without a lock, from many goroutines.
+func (h *Hub) Evict(match func(from netip.Addr) bool, code Code, reason string) {
+	b := &ban{match, Refusal{code, reason}}
+	for _, c := range h.census(func() { h.ban = b }) {
+		b.apply(c)
+	}
+}
+
+func (b *ban) apply(c *conn) {
+	switch hit, err := b.covers(c); {
+	case err != nil:
+		c.close(Internal)
+	case hit:
+		c.refuse(&b.refusal)
+	}
+}
+
+func (b *ban) covers(c *conn) (hit bool, err error) {
+	defer c.hub.recovered(&err)
+	return b.match(c.from), nil
+}
+
+// census marks the hub and lists who was in it at that moment, in no order.
+func (h *Hub) census(mark func()) []*conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	mark()
@@ -189,14 +230,17 @@ func (h *Hub) admit(c *conn) bool {
 	h.open[c] = struct{}{}
 	h.stats[c.by]++
 	h.wg.Add(1)
-	leaving := h.drain
+	leaving, ban := h.drain, h.ban
 	h.mu.Unlock()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if leaving {
 		c.leave = h.now()
 	}
 	c.rewind()
+	c.mu.Unlock()
+	if ban != nil {
+		ban.apply(c)
+	}
 	return true
 }
 
@@ -227,7 +271,7 @@ func (h *Hub) hold(key string, s *socket) {
 	h.holder[key] = s
 	h.mu.Unlock()
 	if old != nil {
-		old.close(Replaced, "")
+		old.close(Replaced)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ type rig struct {
 	ended chan struct{}      // Run has returned
 
 	patience time.Duration // how long a client reads
+	from     string        // the address that clients come from; empty: not known
 
 	mu   sync.Mutex
 	seen []string // Observe's names
@@ -115,14 +117,33 @@ func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
 
 func (r *rig) routes() http.Handler {
 	mux := http.NewServeMux()
-	wire := ticketWire()
-	mux.HandleFunc("GET /ws", func(w http.ResponseWriter, q *http.Request) { r.hub.ServeWS(w, q, wire) })
+	shared := ticketWire()
+	mux.HandleFunc("GET /ws", func(w http.ResponseWriter, q *http.Request) {
+		wire := *shared
+		wire.From = from(q)
+		r.hub.ServeWS(w, q, &wire)
+	})
 	mux.HandleFunc("GET /events/{key}", func(w http.ResponseWriter, q *http.Request) {
-		if err := r.hub.ServeSSE(w, q, ticketTopic(q.PathValue("key"))); err != nil {
+		topic := ticketTopic(q.PathValue("key"))
+		topic.From = from(q)
+		err := r.hub.ServeSSE(w, q, topic)
+		var refusal *Refusal
+		switch {
+		case errors.As(err, &refusal):
+			http.Error(w, refusal.Reason, http.StatusForbidden)
+		case err != nil:
 			http.Error(w, "store away", http.StatusServiceUnavailable)
 		}
 	})
 	return mux
+}
+
+func from(q *http.Request) netip.Addr {
+	addr, err := netip.ParseAddr(q.FormValue("from"))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr
 }
 
 func ticketWire() *Wire {
@@ -209,7 +230,7 @@ type client struct {
 func (r *rig) connect() *client {
 	r.t.Helper()
 	d := websocket.Dialer{NetDialContext: r.dial, Subprotocols: []string{"scanlogin.v1"}}
-	ws, res, err := d.Dial("ws://hub/ws", nil)
+	ws, res, err := d.Dial("ws://hub/ws?from="+r.from, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -271,7 +292,7 @@ type events struct {
 func (r *rig) stream(key string) *events {
 	r.t.Helper()
 	tr := &http.Transport{DialContext: r.dial}
-	res, err := (&http.Client{Transport: tr}).Get("http://hub/events/" + key)
+	res, err := (&http.Client{Transport: tr}).Get("http://hub/events/" + key + "?from=" + r.from)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -325,6 +346,28 @@ func (r *rig) observed(name string) (n int) {
 		}
 	}
 	return n
+}
+
+// gate is the memory store behind a slow link: Watch waits for open.
+type gate struct {
+	*backend.Memory
+	open chan struct{}
+}
+
+func (g gate) Watch(ctx context.Context, key string, changed func([]byte, uint64)) (func(), error) {
+	select {
+	case <-g.open:
+		return g.Memory.Watch(ctx, key, changed)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// slow puts the gate before the store; nothing may be connected yet.
+func (r *rig) slow() gate {
+	g := gate{r.store, make(chan struct{})}
+	r.hub.src = g
+	return g
 }
 
 // The older of two sockets may be the later one to hold the topic.

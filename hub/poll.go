@@ -17,10 +17,11 @@ type poll struct {
 
 // Wait returns the first snapshot whose Seq differs from seq, at once if it differs
 // already; else the present one after wait, or earlier on drain. Snapshot.Close does
-// not cut the wait short. An error is the source's, Encode's, ErrClosed or ctx's.
+// not cut the wait short. An error is the source's, Encode's, ErrClosed, ctx's, or
+// Evict's *Refusal.
 func (h *Hub) Wait(ctx context.Context, t Topic, seq uint64, wait time.Duration) (Snapshot, error) {
 	p := &poll{call: make(chan struct{}, 1), seen: seq}
-	p.conn = conn{hub: h, peer: p, by: byPoll, born: h.now()}
+	p.conn = conn{hub: h, peer: p, by: byPoll, from: t.From, born: h.now()}
 	if !h.admit(&p.conn) {
 		return Snapshot{}, ErrClosed
 	}
@@ -40,14 +41,22 @@ func (h *Hub) Wait(ctx context.Context, t Topic, seq uint64, wait time.Duration)
 				return p.got, nil
 			}
 			if !alive {
-				return p.snapshot()
+				return p.present()
 			}
 		case <-over.C:
-			return p.snapshot()
+			return p.present()
 		case <-ctx.Done():
 			return Snapshot{}, ctx.Err()
 		}
 	}
+}
+
+// present is what a wait without news ends with.
+func (p *poll) present() (Snapshot, error) {
+	if err := p.refused(); err != nil {
+		return Snapshot{}, err
+	}
+	return p.snapshot()
 }
 
 func (p *poll) wake() {

@@ -18,18 +18,20 @@ type stream struct {
 	out   http.ResponseWriter
 	ctl   *http.ResponseController
 	event string
+	begun bool // something was written
 }
 
 // padding makes proxies and browsers that hold back the first 2 KB let go.
 var padding = ":" + strings.Repeat(" ", 2048) + "\n\n"
 
 // ServeSSE streams the topic as server-sent events and returns when that is over:
-// after a snapshot with Close, on drain, or when the client has gone. An error
-// means that nothing was written yet and the caller answers.
+// after a snapshot with Close, on drain, by Evict, or when the client has gone. An
+// error means that nothing was written yet and the caller answers; it is a *Refusal
+// when Evict came first.
 func (h *Hub) ServeSSE(w http.ResponseWriter, r *http.Request, t Topic) error {
 	now := h.now()
 	s := &stream{call: make(chan struct{}, 1), out: w, ctl: http.NewResponseController(w), event: t.Event}
-	s.conn = conn{hub: h, peer: s, by: bySSE, born: now, beat: now + h.comment()}
+	s.conn = conn{hub: h, peer: s, by: bySSE, from: t.From, born: now, beat: now + h.comment()}
 	if err := s.deadline(); err != nil {
 		return err
 	}
@@ -37,19 +39,23 @@ func (h *Hub) ServeSSE(w http.ResponseWriter, r *http.Request, t Topic) error {
 		return ErrClosed
 	}
 	defer h.release(&s.conn)
+	s.owe(owedHello) // before an end that may come during the look
 	stop, err := h.watch(r.Context(), &s.conn, t)
 	if err != nil {
 		return err
 	}
 	defer stop()
 	defer s.deadline() // net/http still has the last chunk to write
-	s.owe(owedHello)
 	for {
 		select {
 		case <-s.call:
-			if !s.pay() {
+			if s.pay() {
+				continue
+			}
+			if s.begun {
 				return nil
 			}
+			return s.refused()
 		case <-r.Context().Done():
 			return nil
 		}
@@ -99,6 +105,7 @@ func (s *stream) write(d debt, snap Snapshot) error {
 	case owedReconnect:
 		fmt.Fprintf(&b, "retry: %d\n\n", rand.N(returnWithin).Milliseconds())
 	}
+	s.begun = true
 	if _, err := s.out.Write(b.Bytes()); err != nil {
 		return err
 	}

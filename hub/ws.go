@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -32,9 +33,10 @@ type Message struct {
 
 // Wire is what one kind of socket speaks.
 type Wire struct {
-	Protocol    string // the subprotocol
-	Limit       int64  // the largest message from the peer, bytes
-	Exclusive   bool   // a newer socket of the same Topic.Key on this instance replaces the older one (4409)
+	From        netip.Addr // of the peer, for Evict; zero: not known
+	Protocol    string     // the subprotocol
+	Limit       int64      // the largest message from the peer, bytes
+	Exclusive   bool       // a newer socket of the same Topic.Key on this instance replaces the older one (4409)
 	Hello, Pong []byte
 	Reconnect   func(after time.Duration) []byte
 	Read        func(text []byte) (Message, error) // an error closes with 1008
@@ -102,7 +104,8 @@ func (h *Hub) ServeWS(w http.ResponseWriter, r *http.Request, wire *Wire) {
 	}
 	now := h.now()
 	s := &socket{ws: ws, wire: wire}
-	s.conn = conn{hub: h, peer: s, by: byWS, born: now, beat: now + h.interval(), next: now + h.conf.WatchWithin}
+	s.conn = conn{hub: h, peer: s, by: byWS, from: wire.From, born: now,
+		beat: now + h.interval(), next: now + h.conf.WatchWithin}
 	ws.SetPingHandler(s.onPing)
 	ws.SetPongHandler(s.onPong)
 	ws.SetCloseHandler(onClose)
@@ -171,16 +174,16 @@ func (s *socket) broken(err error) bool {
 		s.heard = Code(closed.Code)
 		sent := s.sent
 		s.mu.Unlock()
-		s.close(byPeer, "")
+		s.close(byPeer)
 		return !sent
 	case closed != nil || errors.As(err, &network):
 		return false
 	case errors.Is(err, errPanic):
-		s.close(Internal, "")
+		s.close(Internal)
 	case errors.Is(err, websocket.ErrReadLimit): // a length that overflows
-		s.close(TooBig, "")
+		s.close(TooBig)
 	default:
-		s.close(ProtocolError, "")
+		s.close(ProtocolError)
 	}
 	return true
 }
@@ -188,7 +191,7 @@ func (s *socket) broken(err error) bool {
 // hear acts on one message.
 func (s *socket) hear(kind int, r io.Reader) error {
 	if kind != websocket.TextMessage {
-		s.close(NotText, "")
+		s.close(NotText)
 		return nil
 	}
 	text, err := io.ReadAll(io.LimitReader(r, s.wire.Limit+1))
@@ -196,11 +199,11 @@ func (s *socket) hear(kind int, r io.Reader) error {
 		return err
 	}
 	if int64(len(text)) > s.wire.Limit {
-		s.close(TooBig, "")
+		s.close(TooBig)
 		return nil
 	}
 	if !utf8.Valid(text) {
-		s.close(BadUTF8, "")
+		s.close(BadUTF8)
 		return nil
 	}
 	m, err := s.wire.Read(text)
@@ -213,7 +216,7 @@ func (s *socket) hear(kind int, r io.Reader) error {
 	case err == nil && m.Kind == Ping:
 		s.owe(owedPong)
 	default:
-		s.close(BadMessage, "")
+		s.close(BadMessage)
 	}
 	return nil
 }
@@ -242,10 +245,10 @@ func (s *socket) look(credential string) {
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):
-		s.close(refusal.Code, refusal.Reason)
+		s.refuse(refusal)
 	case err != nil:
 		s.hub.conf.Logger.Error("hub: look", "err", err)
-		s.close(TryLater, "")
+		s.close(TryLater)
 	case s.wire.Exclusive:
 		s.key = topic.Key
 		s.hub.hold(s.key, s)
@@ -266,7 +269,7 @@ func (s *socket) counted() bool {
 	now := s.hub.now()
 	at := &s.times[s.count%burst]
 	if s.count >= burst && now-*at < window {
-		s.close(TooMany, "")
+		s.close(TooMany)
 		return false
 	}
 	*at = now
@@ -346,9 +349,12 @@ func (s *socket) write(d debt, snap Snapshot) error {
 // broken framing the library has sent 1002 itself, which is as good.
 func (s *socket) writeClose() error {
 	s.mu.Lock()
-	code, reason := s.code, clip(s.code, s.reason)
-	if code == byPeer {
+	code, reason := s.code, s.code.String()
+	switch {
+	case code == byPeer:
 		code, reason = s.heard, ""
+	case s.refusal != nil:
+		reason = clip(code, s.refusal.Reason)
 	}
 	s.mu.Unlock()
 	err := s.ws.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(int(code), reason))
