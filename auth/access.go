@@ -12,7 +12,6 @@ import (
 )
 
 const (
-	algorithm  = "EdDSA"
 	accessType = "at+jwt" // RFC 9068 section 2.1
 	maxAccess  = 8 << 10  // characters, looked at before anything is parsed
 )
@@ -71,7 +70,7 @@ func newParser(c Config) *jwt.Parser {
 		audiences = append(audiences, client.audience(c.Issuer))
 	}
 	return jwt.NewParser(
-		jwt.WithValidMethods([]string{algorithm}),
+		jwt.WithValidMethods(algorithms),
 		jwt.WithIssuer(c.Issuer),
 		jwt.WithAudience(audiences...),
 		jwt.WithExpirationRequired(),
@@ -82,23 +81,16 @@ func newParser(c Config) *jwt.Parser {
 	)
 }
 
-func (c Client) audience(issuer string) string {
-	if c.Audience != "" {
-		return c.Audience
-	}
-	return issuer
-}
-
 // sign makes an access token for a session, good for as long as the client's
 // tokens are or the session itself, whichever is less.
 func (s *Service) sign(with *ring, sub string, session *session, scope string) (string, time.Duration, error) {
 	issued := time.Now().Truncate(time.Second)
-	expires := issued.Add(s.config.AccessTTL)
+	expires := issued.Add(s.limits.of(session.ClientID).access)
 	if ends := session.ends(s.limits); ends.Before(expires) {
 		expires = ends
 	}
 	expires = expires.Truncate(time.Second)
-	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, &claims{
+	token := jwt.NewWithClaims(jwt.GetSigningMethod(with.Current.Algorithm), &claims{
 		Issuer:    s.config.Issuer,
 		Audience:  s.config.Clients[session.ClientID].audience(s.config.Issuer),
 		Subject:   sub,
@@ -112,7 +104,7 @@ func (s *Service) sign(with *ring, sub string, session *session, scope string) (
 		Scope:     scope,
 		AMR:       session.AMR,
 	})
-	token.Header = map[string]any{"typ": accessType, "alg": algorithm, "kid": with.Current.id}
+	token.Header = map[string]any{"typ": accessType, "alg": with.Current.Algorithm, "kid": with.Current.id}
 	access, err := token.SignedString(with.Current.private)
 	if err != nil {
 		return "", 0, fmt.Errorf("auth: access token: %w", err)
@@ -134,9 +126,14 @@ func (s *Service) parse(ctx context.Context, access string) (*claims, error) {
 		if !ok {
 			return nil, ErrInvalidToken
 		}
-		var public any
-		public, keyErr = s.keys.find(ctx, kid)
-		return public, keyErr
+		var found *key
+		if found, keyErr = s.keys.find(ctx, kid); keyErr != nil {
+			return nil, keyErr
+		}
+		if found.Algorithm != token.Method.Alg() {
+			return nil, ErrInvalidToken // one key, one algorithm (RFC 8725 section 3.1)
+		}
+		return found.public(), nil
 	})
 	switch {
 	case keyErr != nil && !errors.Is(keyErr, ErrInvalidToken):
@@ -151,34 +148,11 @@ func (s *Service) parse(ctx context.Context, access string) (*claims, error) {
 	return c, nil
 }
 
-// checkHeader wants exactly the header that sign writes (the parser has seen to
+// checkHeader wants exactly the header that sign writes (parse sees to
 // `alg`). Every other member is refused, so that no `crit`, `jwk`, `jku`, `x5u`,
 // `x5c` or `b64`, and nothing yet to be invented, has a say in how the token is
 // checked (RFC 8725 section 3.10).
 func checkHeader(header map[string]any) (kid string, ok bool) {
 	kid, ok = header["kid"].(string)
 	return kid, ok && len(header) == 3 && header["typ"] == accessType
-}
-
-// Verify says who is behind an access token: its signature and claims are good
-// and its session is alive. Everything else is ErrInvalidToken.
-func (s *Service) Verify(ctx context.Context, access string) (Principal, error) {
-	c, err := s.parse(ctx, access)
-	if err != nil {
-		return Principal{}, err
-	}
-	r, session, err := s.load(ctx, c.Subject, c.SID)
-	if errors.Is(err, ErrSessionEnded) {
-		return Principal{}, ErrInvalidToken
-	}
-	if err != nil {
-		return Principal{}, err
-	}
-	if session.ClientID != c.ClientID {
-		return Principal{}, ErrInvalidToken
-	}
-	p := principal(c.Subject, r, session)
-	p.Scope = c.Scope
-	p.Expires = time.Unix(c.Expires, 0)
-	return p, nil
 }

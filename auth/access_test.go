@@ -1,7 +1,6 @@
 package auth_test
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -40,10 +39,6 @@ func (m members) with(name string, value any) members {
 
 // signer signs the first two segments.
 type signer func(text string) []byte
-
-func eddsa(key ed25519.PrivateKey) signer {
-	return func(text string) []byte { return ed25519.Sign(key, []byte(text)) }
-}
 
 func hs256(key []byte) signer {
 	return func(text string) []byte {
@@ -134,7 +129,7 @@ func TestAudienceOfAnotherClientOpensNothing(t *testing.T) {
 		c.Clients["shop"] = auth.Client{ID: "shop", Scopes: []string{"profile"}, Audience: "https://shop.example"}
 	})
 	header, claims := parts(t, issue(t, s).Access)
-	sign := eddsa(private(ringOf(t, store).Current.Seed))
+	sign := signs(private(t, ringOf(t, store).Current))
 	for aud, want := range map[string]error{issuer: nil, "https://shop.example": auth.ErrInvalidToken} {
 		if _, err := s.Verify(t.Context(), compact(t, header, claims.with("aud", aud), sign)); err != want {
 			t.Errorf("%s: %v", aud, err)
@@ -182,8 +177,8 @@ func newForgery(t *testing.T) forgery {
 	store := memory(t)
 	s := service(store)
 	tokens := issue(t, s)
-	key := private(ringOf(t, store).Current.Seed)
-	f := forgery{service: s, tokens: tokens, sign: eddsa(key), public: key.Public().(ed25519.PublicKey)}
+	key := private(t, ringOf(t, store).Current)
+	f := forgery{service: s, tokens: tokens, sign: signs(key), public: key.Public().(ed25519.PublicKey)}
 	f.header, f.claims = parts(t, tokens.Access)
 	f.accepted(t, compact(t, f.header, f.claims, f.sign)) // else the rows would prove nothing
 	return f
@@ -220,16 +215,6 @@ func TestForgedAlgorithm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	es256 := func(text string) []byte {
-		sum := sha256.Sum256([]byte(text))
-		r, s, _ := ecdsa.Sign(rand.Reader, ec, sum[:])
-		return append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
-	}
-	rs256 := func(text string) []byte {
-		sum := sha256.Sum256([]byte(text))
-		signature, _ := rsa.SignPKCS1v15(rand.Reader, rs, crypto.SHA256, sum[:])
-		return signature
-	}
 	nothing := func(string) []byte { return nil }
 	alg := func(alg any, sign signer) string { return compact(t, f.header.with("alg", alg), f.claims, sign) }
 	f.refused(t, map[string]string{
@@ -245,10 +230,10 @@ func TestForgedAlgorithm(t *testing.T) {
 		"HS256 with the public key": alg("HS256", hs256(f.public)),
 		"HS256 with its text":       alg("HS256", hs256([]byte(b64.EncodeToString(f.public)))),
 		"HS256 with nothing":        alg("HS256", hs256(nil)),
-		"RS256":                     alg("RS256", rs256),
-		"ES256":                     alg("ES256", es256),
+		"RS256":                     alg("RS256", signs(rs)),
+		"ES256":                     alg("ES256", signs(ec)),
 		"EdDSA, HMAC signature":     alg("EdDSA", hs256(f.public)),
-		"EdDSA by another key":      alg("EdDSA", eddsa(stranger)),
+		"EdDSA by another key":      alg("EdDSA", signs(stranger)),
 		"EdDSA without a signature": alg("EdDSA", nothing),
 		"EdDSA, signature of zeros": alg("EdDSA", func(string) []byte { return make([]byte, ed25519.SignatureSize) }),
 	})
@@ -284,7 +269,7 @@ func TestForgedHeaderBringsItsOwnKey(t *testing.T) {
 		"jwk": jwk, "jku": url, "x5u": url, "x5c": []string{"AAAA"}, "x5t": "AAAA", "crit": []string{"exp"},
 		"b64": false, "cty": "JWT", "zip": "DEF", "anything": 1,
 	} {
-		forged[name+", own key"] = compact(t, f.header.with(name, value), f.claims, eddsa(key))
+		forged[name+", own key"] = compact(t, f.header.with(name, value), f.claims, signs(key))
 		forged[name+", real key"] = compact(t, f.header.with(name, value), f.claims, f.sign)
 		forged[name+" for kid"] = compact(t, f.header.with(name, value).with("kid", nil), f.claims, f.sign)
 	}
@@ -413,9 +398,7 @@ func TestAccessTokenDiesWithItsSessionAtOnceEverywhere(t *testing.T) {
 	store := memory(t)
 	here, there := service(store), service(store)
 	ended, kept := issue(t, here), issue(t, here)
-	if err := here.End(t.Context(), "demo:alice", ended.SID); err != nil {
-		t.Fatal(err)
-	}
+	end(t, here, kept, ended.SID)
 	for _, s := range []*auth.Service{here, there} {
 		if _, err := s.Verify(t.Context(), ended.Access); err != auth.ErrInvalidToken {
 			t.Errorf("ended: %v", err)

@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/url"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +28,21 @@ var (
 	ErrInvalidScope = errors.New("auth: invalid scope")
 	// ErrSessionEnded says that the session is over, or never was.
 	ErrSessionEnded = errors.New("auth: session ended")
+	// ErrSessionLimit refuses a sign-in: the user has as many sessions with
+	// this client as its policy allows.
+	ErrSessionLimit = errors.New("auth: session limit")
+	// ErrUnknownSession is a session that this user does not have.
+	ErrUnknownSession = errors.New("auth: unknown session")
+	// ErrPhoneOnly protects the sessions of phones from all others.
+	ErrPhoneOnly = errors.New("auth: only a phone may end a phone session")
+	// ErrBanned refuses a user who is banned, whatever they show.
+	ErrBanned = errors.New("auth: user banned")
+	// ErrInvalidBan is a ban of nobody, or one that cannot be.
+	ErrInvalidBan = errors.New("auth: invalid ban")
+	// ErrUnknownBan is a ban that there is not.
+	ErrUnknownBan = errors.New("auth: unknown ban")
+	// ErrTooManyBans refuses one more than fit into their record.
+	ErrTooManyBans = errors.New("auth: too many bans")
 )
 
 // Identity is somebody as a provider knows them.
@@ -63,58 +78,6 @@ type Store interface {
 	Derive(ctx context.Context, purpose string) ([]byte, error)
 }
 
-// Phone is the built-in client of the signed-in device, and its one scope.
-const Phone = "phone"
-
-// Client is an application that gets tokens.
-type Client struct {
-	ID         string
-	Name       string   // for people to read
-	Kind       string   // web, app or device
-	DeviceFlow bool     // may use the device authorization endpoint of RFC 8628
-	Scopes     []string // all it may be given, and what it gets when it names none
-	Audience   string   // `aud` of its access tokens; empty: the issuer
-}
-
-// Clients are the built-in ones. Only "phone" has the scope "phone", which is
-// the only one that may scan, confirm and deny.
-func Clients(publicURL string) map[string]Client {
-	name := publicURL
-	if u, err := url.Parse(publicURL); err == nil && u.Host != "" {
-		name = u.Host
-	}
-	return map[string]Client{
-		"web":    {ID: "web", Name: name, Kind: "web", Scopes: []string{"openid", "profile"}},
-		"device": {ID: "device", Name: "Device", Kind: "device", DeviceFlow: true, Scopes: []string{"openid", "profile"}},
-		Phone:    {ID: Phone, Name: "Phone", Kind: "app", Scopes: []string{Phone}},
-	}
-}
-
-// Granted checks a space-separated scope against the client's; none means all.
-// ErrInvalidScope.
-func (c Client) Granted(asked string) (string, error) {
-	return narrow(strings.Join(c.Scopes, " "), asked)
-}
-
-// narrow gives the asked part of a scope, all of it when nothing is asked; it
-// never widens (RFC 6749 section 6).
-func narrow(granted, asked string) (string, error) {
-	var scope []string
-	have := strings.Fields(granted)
-	for _, want := range strings.Fields(asked) {
-		if !slices.Contains(have, want) {
-			return "", ErrInvalidScope
-		}
-		if !slices.Contains(scope, want) {
-			scope = append(scope, want)
-		}
-	}
-	if scope == nil {
-		return granted, nil
-	}
-	return strings.Join(scope, " "), nil
-}
-
 // Device is the signed-in device in parsed words, never its raw User-Agent.
 type Device struct {
 	Browser string `json:"browser,omitempty"`
@@ -130,6 +93,7 @@ type Grant struct {
 	AMR      []string
 	AuthTime time.Time
 	Device   Device
+	Place    string // for people to read: where the device is, as far as is known
 	Seed     []byte // secret; the same seed and SID always give the same first refresh token
 }
 
@@ -153,8 +117,8 @@ func (t Tokens) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("sid", t.SID), slog.String("scope", t.Scope))
 }
 
-// Principal is who is asking: what Verify found behind an access token, or
-// Session behind a session id.
+// Principal is who is asking: what Verify or Claimed found behind an access
+// token, Session or Use behind a session id.
 type Principal struct {
 	Sub      string
 	Name     string
@@ -164,7 +128,7 @@ type Principal struct {
 	Scope    string
 	AMR      []string
 	AuthTime time.Time
-	Expires  time.Time // of the access token (Verify) or of the session (Session)
+	Expires  time.Time // of the access token (Verify, Claimed) or of the session (Session, Use)
 }
 
 // HasScope says whether one scope was granted.
@@ -185,10 +149,14 @@ type Config struct {
 	RefreshTTL  time.Duration // life of a session, however busy: 30 days
 	RefreshIdle time.Duration // life of a session since its last refresh: 7 days
 	Grace       time.Duration // how long a lost token answer can be had again: 10 seconds
+	Algorithm   string        // that new keys sign with: "EdDSA", "ES256" or "RS256": EdDSA
 	KeyLife     time.Duration // how long a key signs: 30 days
 	Providers   map[string]Provider
 	Clients     map[string]Client // Clients(Issuer)
 	Logger      *slog.Logger      // none
+	// NetworksBanned is called when the banned networks may be others than
+	// before, with what tells them: connections from them are to be ended.
+	NetworksBanned func(banned func(netip.Addr) bool)
 }
 
 func (c Config) withDefaults() Config {
@@ -196,12 +164,16 @@ func (c Config) withDefaults() Config {
 	c.RefreshTTL = cmp.Or(c.RefreshTTL, 30*24*time.Hour)
 	c.RefreshIdle = cmp.Or(c.RefreshIdle, 7*24*time.Hour)
 	c.Grace = cmp.Or(c.Grace, 10*time.Second)
+	c.Algorithm = cmp.Or(c.Algorithm, "EdDSA")
 	c.KeyLife = cmp.Or(c.KeyLife, 30*24*time.Hour)
 	if c.Clients == nil {
 		c.Clients = Clients(c.Issuer)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.NetworksBanned == nil {
+		c.NetworksBanned = func(func(netip.Addr) bool) {}
 	}
 	return c
 }

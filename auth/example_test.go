@@ -35,7 +35,7 @@ func Example() {
 	who, err := s.Verify(ctx, tokens.Access)
 	fmt.Println(who.Name, who.Sub, who.Scope, err)
 
-	if err := s.End(ctx, who.Sub, who.SID); err != nil {
+	if err := s.End(ctx, who, who.SID); err != nil {
 		fmt.Println(err)
 		return
 	}

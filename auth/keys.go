@@ -7,10 +7,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 const (
-	keysKey = "keys"
+	keysKey = "signing-keys"
 
 	reloadEvery = time.Second // after a `kid` nobody here knows
 	retryEvery  = time.Second // while the store is away
@@ -25,68 +27,22 @@ type keys struct {
 	rev  uint64
 	ring atomic.Pointer[ring] // never changed in place; nil: not loaded yet
 
-	reloading chan struct{} // holds one while somebody reloads
-	reloaded  time.Time     // guarded by reloading
+	tending  chan struct{} // holds one while somebody tends the ring
+	reloaded time.Time     // guarded by tending
 }
 
 func newKeys(store Store, c Config) *keys {
-	return &keys{store: store, config: c, reloading: make(chan struct{}, 1)}
+	return &keys{store: store, config: c, tending: make(chan struct{}, 1)}
 }
 
 // run follows the ring and promotes its keys in time, until ctx ends.
 func (k *keys) run(ctx context.Context) {
-	wake := make(chan struct{}, 1)
-	changed := func([]byte, uint64) { // whatever it is now, tend looks
-		select {
-		case wake <- struct{}{}:
-		default:
+	follow(ctx, k.store, keysKey, k.config.Logger, func(ctx context.Context) (time.Time, error) {
+		if err := k.alone(ctx, func() error { return k.tend(ctx) }); err != nil {
+			return time.Time{}, err
 		}
-	}
-	var stop func()
-	defer func() {
-		if stop != nil {
-			stop()
-		}
-	}()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	away := false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-wake:
-		case <-timer.C:
-		}
-		var err error
-		if stop == nil {
-			stop, err = k.store.Watch(ctx, keysKey, changed)
-		}
-		if err == nil {
-			err = k.tend(ctx)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			timer.Reset(retryEvery)
-		} else {
-			// Never at once: a clock that was set back may leave it overdue here.
-			timer.Reset(max(time.Until(k.ring.Load().due(k.config.KeyLife)), retryEvery))
-		}
-		if (err != nil) != away {
-			away = err != nil
-			k.log(away, err)
-		}
-	}
-}
-
-func (k *keys) log(away bool, err error) {
-	if away {
-		k.config.Logger.Warn("the key ring cannot be kept, trying again", "error", err)
-	} else {
-		k.config.Logger.Info("the key ring is kept again")
-	}
+		return k.ring.Load().due(k.config), nil
+	})
 }
 
 // adopt takes a stored ring unless a newer one is known.
@@ -100,38 +56,72 @@ func (k *keys) adopt(stored *ring, rev uint64) {
 	k.rev = rev
 }
 
-// tend makes the stored ring what it has to be now, and adopts it. The keys
-// are made outside of the change and the need for them is looked at inside, so
-// that of many instances one promotes and the others follow.
-func (k *keys) tend(ctx context.Context) error {
-	spare := [2]key{newKey(), newKey()}
-	var now *ring
-	rev, err := k.store.Update(ctx, keysKey, func(old []byte) ([]byte, time.Duration, error) {
-		stored, err := decodeRing(old)
-		if err != nil {
-			return nil, 0, err
-		}
-		clock := time.Now()
-		merged, absorbed := stored.absorb(k.ring.Load(), clock, k.config)
-		advanced, promoted := merged.advance(clock, k.config, spare)
-		now = advanced
-		if !absorbed && !promoted {
-			return nil, 0, nil
-		}
-		value, err := json.Marshal(now)
-		return value, k.life(), err
-	})
-	if err != nil {
-		return fmt.Errorf("auth: key ring: %w", err)
+// alone runs f while nobody else on this instance tends the ring: RSA keys are
+// dear to make, and a hundred callers ask the store once.
+func (k *keys) alone(ctx context.Context, f func() error) error {
+	select {
+	case k.tending <- struct{}{}:
+		defer func() { <-k.tending }()
+		return f()
+	case <-ctx.Done():
+		return &unavailable{ctx.Err()}
 	}
-	k.adopt(now, rev)
-	return nil
+}
+
+// tend makes the stored ring what it has to be now, and adopts it.
+func (k *keys) tend(ctx context.Context) error {
+	_, err := k.change(ctx, asItIs)
+	return err
+}
+
+func asItIs(r *ring) *ring { return r }
+
+// change makes the stored ring what step and the time make of it, and adopts
+// it. It looks first and makes keys only when some are missing, outside of the
+// store's change; inside, the need is looked at again, so that of many
+// instances one promotes and the others follow.
+func (k *keys) change(ctx context.Context, step func(*ring) *ring) (*ring, error) {
+	var spare []key
+	for {
+		var want *ring
+		var missing int
+		rev, err := k.store.Update(ctx, keysKey, func(old []byte) ([]byte, time.Duration, error) {
+			stored, err := decodeRing(old)
+			if err != nil {
+				return nil, 0, err
+			}
+			now := time.Now()
+			want = step(stored.absorb(k.ring.Load(), now, k.config))
+			if missing = want.needs(now, k.config) - len(spare); missing > 0 {
+				return nil, 0, nil
+			}
+			if want = want.advance(now, k.config, spare); want == stored {
+				return nil, 0, nil
+			}
+			value, err := json.Marshal(want)
+			return value, k.life(), err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("auth: key ring: %w", err)
+		}
+		if missing <= 0 {
+			k.adopt(want, rev)
+			return want, nil
+		}
+		for range missing {
+			fresh, err := newKey(k.config.Algorithm)
+			if err != nil {
+				return nil, err
+			}
+			spare = append(spare, fresh)
+		}
+	}
 }
 
 // life of the stored ring: past the next promotion, however late, and past the
 // last token of a ring that nobody promotes any more.
 func (k *keys) life() time.Duration {
-	return 2*max(k.config.KeyLife, keyLead) + k.config.AccessTTL + leeway + keyLag
+	return 2*max(k.config.KeyLife, keyLead) + k.config.longestAccess() + leeway + keyLag
 }
 
 // current is the ring in use, loaded or made when there is none yet.
@@ -139,39 +129,74 @@ func (k *keys) current(ctx context.Context) (*ring, error) {
 	if r := k.ring.Load(); r != nil {
 		return r, nil
 	}
-	if err := k.tend(ctx); err != nil {
+	err := k.alone(ctx, func() error {
+		if k.ring.Load() != nil {
+			return nil // somebody else's wait was for the same
+		}
+		return k.tend(ctx)
+	})
+	if err != nil {
 		return nil, err
 	}
 	return k.ring.Load(), nil
 }
 
-// find gives the public key with this `kid`. An unknown one makes it look at
-// the stored ring, at most once a second: another instance may have made one
-// while this one could not hear of it.
-func (k *keys) find(ctx context.Context, id string) (any, error) {
+// find gives the key with this `kid`. An unknown one makes it look at the
+// stored ring, at most once a second: another instance may have made one while
+// this one could not hear of it. What the `kid` says has no part in that.
+func (k *keys) find(ctx context.Context, id string) (*key, error) {
 	r, err := k.current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if public, ok := r.find(id, time.Now()); ok {
-		return public, nil
+	if found, ok := r.find(id, time.Now()); ok {
+		return found, nil
 	}
-	select {
-	case k.reloading <- struct{}{}:
-		defer func() { <-k.reloading }()
-	case <-ctx.Done():
-		return nil, &unavailable{ctx.Err()}
-	}
-	if time.Since(k.reloaded) >= reloadEvery {
+	err = k.alone(ctx, func() error {
+		if time.Since(k.reloaded) < reloadEvery {
+			return nil
+		}
 		if err := k.tend(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		k.reloaded = time.Now()
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	if public, ok := k.ring.Load().find(id, time.Now()); ok {
-		return public, nil
+	if found, ok := k.ring.Load().find(id, time.Now()); ok {
+		return found, nil
 	}
 	return nil, ErrInvalidToken
+}
+
+// RotateKeys has the next key sign from now on, or as soon as it has been
+// published for long enough; whichever instance is first sees to that, also
+// after a restart. The key that signed until then verifies for as long as its
+// tokens live. Asking again before signsFrom changes nothing, and of several
+// who ask at once one rotates.
+func (s *Service) RotateKeys(ctx context.Context) (signsFrom time.Time, err error) {
+	err = s.keys.alone(ctx, func() (err error) {
+		signsFrom, err = s.keys.rotate(ctx)
+		return err
+	})
+	return signsFrom, err
+}
+
+func (k *keys) rotate(ctx context.Context) (signsFrom time.Time, err error) {
+	seen, err := k.change(ctx, asItIs)
+	if err != nil {
+		return time.Time{}, err
+	}
+	now, err := k.change(ctx, func(r *ring) *ring { return r.retire(seen.Current.id) })
+	if err != nil {
+		return time.Time{}, err
+	}
+	if now.Current.id != seen.Current.id {
+		return time.UnixMilli(now.Current.Since), nil
+	}
+	return now.signsFrom(k.config), nil
 }
 
 // unavailable is the end of a caller's time while others asked the store: to
@@ -183,20 +208,10 @@ func (u *unavailable) Unavailable() bool { return true }
 
 // jwks is the ring's public half as RFC 7517 section 5 writes it.
 func (r *ring) jwks(now time.Time) ([]byte, error) {
-	type jwk struct {
-		KeyType   string `json:"kty"`
-		Curve     string `json:"crv"`
-		X         string `json:"x"`
-		ID        string `json:"kid"`
-		Use       string `json:"use"`
-		Algorithm string `json:"alg"`
-	}
-	set := struct {
-		Keys []jwk `json:"keys"`
-	}{}
+	var set jose.JSONWebKeySet
 	for _, k := range r.keys() {
 		if !k.over(now) {
-			set.Keys = append(set.Keys, jwk{"OKP", "Ed25519", k.x(), k.id, "sig", algorithm})
+			set.Keys = append(set.Keys, k.jwk())
 		}
 	}
 	value, err := json.Marshal(set)

@@ -2,7 +2,8 @@ package auth_test
 
 import (
 	"context"
-	"crypto/ed25519"
+	"crypto"
+	"crypto/x509"
 	"encoding/json"
 	"sync"
 	"sync/atomic"
@@ -107,13 +108,18 @@ func distinct[T comparable](values []T) int {
 
 // storedRing is the key ring as it lies in the store.
 type storedRing struct {
-	Current, Next struct{ Seed []byte }
-	Previous      []struct{ Seed []byte }
+	Current, Next storedKey
+	Previous      []storedKey
+}
+
+type storedKey struct {
+	Alg string
+	DER []byte
 }
 
 func ringOf(t testing.TB, store auth.Store) storedRing {
 	t.Helper()
-	value, _, err := store.Load(t.Context(), "keys")
+	value, _, err := store.Load(t.Context(), "signing-keys")
 	if err != nil || value == nil {
 		t.Fatalf("key ring: %q, %v", value, err)
 	}
@@ -124,7 +130,14 @@ func ringOf(t testing.TB, store auth.Store) storedRing {
 	return r
 }
 
-func private(seed []byte) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(seed) }
+func private(t testing.TB, k storedKey) crypto.Signer {
+	t.Helper()
+	parsed, err := x509.ParsePKCS8PrivateKey(k.DER)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed.(crypto.Signer)
+}
 
 // switched is a store with a plug: while it is pulled, every call fails the
 // way a store fails that cannot be reached. It counts the calls.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -12,24 +13,44 @@ import (
 
 const (
 	maxSessions   = 32
-	maxTombstones = 64
+	maxTombstones = 32
 	maxRecord     = 16 << 10 // bytes
 	maxName       = 256      // bytes; a longer name is cut
-	maxPicture    = 2 << 10  // bytes; a longer address is left out
+	maxPicture    = 1 << 10  // bytes; a longer address is left out
+	maxPlace      = 128      // bytes; a longer one is left out
 
 	// lateIssue is how long after the grace an Issue for a session may still
 	// be under way: retries, a slow request, clocks that differ. So long, and
 	// the grace, an ended session is remembered.
 	lateIssue = 2 * time.Minute
+	// markLife is how long NotBefore is kept: longer than any ticket waits
+	// between its confirm and its redemption.
+	markLife = 24 * time.Hour
 )
 
-// limits are the lives that the rules of a record go by.
+// Reason is why a session ended.
+type Reason string
+
+// The reasons, in the words of the session socket.
+const (
+	Replaced Reason = "replaced" // by a newer session, MaxSessions
+	Logout   Reason = "logout"   // by itself
+	Revoked  Reason = "revoked"  // by another session of the same user
+	Reuse    Reason = "reuse"    // a spent token came back: theft
+	Expired  Reason = "expired"  // idle, or as old as it may get
+	Banned   Reason = "banned"   // the user was
+)
+
+// limits are what the rules of a record go by.
 type limits struct {
-	absolute, idle, grace time.Duration
+	config Config // with its defaults
 }
 
+// of is how long a client's sessions live.
+func (l limits) of(clientID string) lives { return l.config.Clients[clientID].lives(l.config) }
+
 // remember is the life of a tombstone.
-func (l limits) remember() time.Duration { return l.grace + lateIssue }
+func (l limits) remember() time.Duration { return l.config.Grace + lateIssue }
 
 // record is all there is about one user, in one piece, so that every rule
 // about their sessions is one conditional write.
@@ -38,27 +59,36 @@ type record struct {
 	Picture  string      `json:"picture,omitempty"`
 	Sessions []session   `json:"sessions,omitempty"` // oldest first
 	Ended    []tombstone `json:"ended,omitempty"`    // soonest forgotten first
+	SignIns  uint64      `json:"sign_ins,omitempty"` // how many sessions there ever were
+	// NotBefore is when all of the user's other sessions were last ended at
+	// once (Unix milliseconds): a sign-in that was allowed earlier opens none.
+	NotBefore int64 `json:"not_before,omitempty"`
 }
 
 // session is one signed-in device: a family of refresh tokens of which only
 // the newest is good. Times are Unix milliseconds.
 type session struct {
 	SID        string   `json:"sid"`
+	Number     uint64   `json:"number"` // it was this sign-in of the user's, from 1
 	ClientID   string   `json:"client"`
 	Scope      string   `json:"scope"`
 	AMR        []string `json:"amr,omitempty"`
 	Device     Device   `json:"device,omitzero"`
+	Place      string   `json:"place,omitempty"`
 	AuthTime   int64    `json:"auth"`
 	Created    int64    `json:"created"`
+	Used       int64    `json:"used"`       // last refreshed, or shown by a page
 	Refreshed  int64    `json:"refreshed"`  // when the current generation was made
 	Generation uint64   `json:"generation"` // of the current refresh token, from 1
 	Hash       []byte   `json:"hash"`       // SHA-256 of its secret
 }
 
-// tombstone remembers an ended session until no Issue for it can come any more.
+// tombstone remembers an ended session until no Issue for it can come any more
+// and whoever watched it has been told why.
 type tombstone struct {
-	SID   string `json:"sid"`
-	Until int64  `json:"until"` // Unix milliseconds
+	SID    string `json:"sid"`
+	Reason Reason `json:"reason"`
+	Until  int64  `json:"until"` // Unix milliseconds
 }
 
 func decodeRecord(value []byte) (*record, error) {
@@ -80,11 +110,14 @@ func (r *record) encode(now time.Time, l limits) ([]byte, time.Duration, error) 
 		return nil, 0, fmt.Errorf("auth: user record: %w", err)
 	}
 	last := now.Add(time.Second)
-	for _, s := range r.Sessions {
-		last = later(last, s.ends(l).Add(l.remember()))
+	for i := range r.Sessions {
+		last = later(last, r.Sessions[i].ends(l).Add(l.remember()))
 	}
 	for _, t := range r.Ended {
 		last = later(last, time.UnixMilli(t.Until))
+	}
+	if r.NotBefore != 0 {
+		last = later(last, time.UnixMilli(r.NotBefore).Add(markLife))
 	}
 	return value, last.Sub(now), nil
 }
@@ -96,10 +129,11 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// ends is when a session is over if nobody refreshes it.
+// ends is when a session is over if nobody uses it.
 func (s *session) ends(l limits) time.Time {
-	absolute := time.UnixMilli(s.Created).Add(l.absolute)
-	idle := time.UnixMilli(s.Refreshed).Add(l.idle)
+	lives := l.of(s.ClientID)
+	absolute := time.UnixMilli(s.Created).Add(lives.absolute)
+	idle := time.UnixMilli(s.Used).Add(lives.idle)
 	if idle.Before(absolute) {
 		return idle
 	}
@@ -122,23 +156,47 @@ func (r *record) live(sid string, now time.Time, l limits) (*session, bool) {
 func (r *record) issue(fresh session, who Identity, now time.Time, l limits) (s *session, changed bool, err error) {
 	r.tidy(now, l)
 	if s, ok := r.live(fresh.SID, now, l); ok {
-		if now.Before(time.UnixMilli(s.Created).Add(l.grace)) {
+		if now.Before(time.UnixMilli(s.Created).Add(l.config.Grace)) {
 			return s, false, nil
 		}
-		return nil, r.end(fresh.SID, now, l), nil
+		r.end(fresh.SID, Reuse, now, l)
+		return nil, true, nil
 	}
-	if r.entombed(fresh.SID) {
+	if _, ended := r.ended(fresh.SID); ended || fresh.AuthTime < r.NotBefore {
 		return nil, false, ErrSessionEnded
 	}
+	client := l.config.Clients[fresh.ClientID]
+	most := cmp.Or(client.MaxSessions, defaultMaxSessions)
+	if client.OnLimit == Refuse && r.count(client.ID) >= most {
+		return nil, false, ErrSessionLimit
+	}
 	r.see(who)
+	r.SignIns++
+	fresh.Number = r.SignIns
 	r.Sessions = append(r.Sessions, fresh)
+	for r.count(client.ID) > most {
+		r.remove(r.oldest(client.ID), Replaced, now, l)
+	}
 	for len(r.Sessions) > maxSessions || len(r.Sessions) > 1 && r.size() > maxRecord {
-		r.remove(0, now, l)
+		r.remove(0, Replaced, now, l)
 	}
 	if r.size() > maxRecord {
 		return nil, false, fmt.Errorf("auth: user record over %d bytes", maxRecord)
 	}
 	return &r.Sessions[len(r.Sessions)-1], true, nil
+}
+
+func (r *record) count(clientID string) (n int) {
+	for i := range r.Sessions {
+		if r.Sessions[i].ClientID == clientID {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *record) oldest(clientID string) int {
+	return slices.IndexFunc(r.Sessions, func(s session) bool { return s.ClientID == clientID })
 }
 
 // see takes the profile as the provider gave it last, within bounds: a person
@@ -153,23 +211,63 @@ func (r *record) see(who Identity) {
 	}
 }
 
-// end ends a session; one that never was is remembered as ended all the same,
-// because its Issue may still be under way.
-func (r *record) end(sid string, now time.Time, l limits) (changed bool) {
+// end ends a session that is there.
+func (r *record) end(sid string, why Reason, now time.Time, l limits) {
+	i := slices.IndexFunc(r.Sessions, func(s session) bool { return s.SID == sid })
+	if i >= 0 {
+		r.remove(i, why, now, l)
+	}
+}
+
+// endBy ends one session of the user for another, or the same, one of theirs.
+func (r *record) endBy(by Principal, sid string, now time.Time, l limits) error {
 	r.tidy(now, l)
-	if r.entombed(sid) {
-		return false
+	if _, ok := r.live(by.SID, now, l); !ok {
+		return ErrSessionEnded
 	}
-	if i := slices.IndexFunc(r.Sessions, func(s session) bool { return s.SID == sid }); i >= 0 {
-		r.remove(i, now, l)
-	} else {
-		r.bury(sid, now, l)
+	s, ok := r.live(sid, now, l)
+	switch {
+	case !ok:
+		return ErrUnknownSession
+	case s.ClientID == Phone && !by.HasScope(Phone):
+		return ErrPhoneOnly
 	}
-	return true
+	why := Revoked
+	if sid == by.SID {
+		why = Logout
+	}
+	r.end(sid, why, now, l)
+	return nil
+}
+
+// endOthers ends all the user's sessions but the one that asks; the phones'
+// only for a phone. What was allowed until now and is no session yet will not
+// become one.
+func (r *record) endOthers(by Principal, now time.Time, l limits) error {
+	r.tidy(now, l)
+	if _, ok := r.live(by.SID, now, l); !ok {
+		return ErrSessionEnded
+	}
+	r.endAll(Revoked, now, l, func(s *session) bool {
+		return s.SID != by.SID && (s.ClientID != Phone || by.HasScope(Phone))
+	})
+	return nil
+}
+
+func (r *record) endAll(why Reason, now time.Time, l limits, which func(*session) bool) {
+	r.NotBefore = now.UnixMilli()
+	for i := len(r.Sessions) - 1; i >= 0; i-- {
+		if which(&r.Sessions[i]) {
+			r.remove(i, why, now, l)
+		}
+	}
 }
 
 // refresh takes a refresh token's turn: successor is the secret derived from
-// the presented one. Nothing changes when it is the lost answer once more.
+// the presented one. Nothing changes when it is the lost answer once more. A
+// genuine token that was spent before is theft: the session ends and nil comes
+// back. One that is newer than the record was given by a write that the store
+// has lost since; it is as good as the current one.
 func (r *record) refresh(t refreshToken, successor []byte, clientID string, now time.Time, l limits) (s *session, changed bool, err error) {
 	r.tidy(now, l)
 	s, ok := r.live(t.sid, now, l)
@@ -177,17 +275,33 @@ func (r *record) refresh(t refreshToken, successor []byte, clientID string, now 
 		return nil, false, ErrInvalidGrant
 	}
 	switch {
-	case t.generation == s.Generation && s.matches(t.secret):
-		s.Generation++
+	case t.generation > s.Generation, t.generation == s.Generation && s.matches(t.secret):
+		s.Generation = t.generation + 1
 		s.Hash = hash(successor)
-		s.Refreshed = now.UnixMilli()
+		s.Refreshed, s.Used = now.UnixMilli(), now.UnixMilli()
 		return s, true, nil
-	case t.generation+1 == s.Generation && s.matches(successor) &&
-		now.Sub(time.UnixMilli(s.Refreshed)) <= l.grace:
-		return s, false, nil
-	default:
+	case t.generation == s.Generation:
 		return nil, false, ErrInvalidGrant
+	case t.generation+1 == s.Generation && s.matches(successor) &&
+		now.Sub(time.UnixMilli(s.Refreshed)) <= l.config.Grace:
+		return s, false, nil
 	}
+	r.end(t.sid, Reuse, now, l)
+	return nil, true, nil
+}
+
+// use marks a session that is kept by a page's cookie as used; as often as its
+// tokens would be refreshed is enough.
+func (r *record) use(sid string, now time.Time, l limits) (s *session, changed bool, err error) {
+	s, ok := r.live(sid, now, l)
+	if !ok {
+		return nil, false, ErrSessionEnded
+	}
+	if lives := l.of(s.ClientID); now.Sub(time.UnixMilli(s.Used)) < min(lives.access, lives.idle/2) {
+		return s, false, nil
+	}
+	s.Used = now.UnixMilli()
+	return s, true, nil
 }
 
 func (s *session) matches(secret []byte) bool {
@@ -203,26 +317,28 @@ func hash(secret []byte) []byte {
 func (r *record) tidy(now time.Time, l limits) {
 	for i := len(r.Sessions) - 1; i >= 0; i-- {
 		if !now.Before(r.Sessions[i].ends(l)) {
-			r.remove(i, now, l)
+			r.remove(i, Expired, now, l)
 		}
 	}
 	r.Ended = slices.DeleteFunc(r.Ended, func(t tombstone) bool { return t.Until <= now.UnixMilli() })
 }
 
-func (r *record) remove(i int, now time.Time, l limits) {
-	r.bury(r.Sessions[i].SID, now, l)
-	r.Sessions = slices.Delete(r.Sessions, i, i+1)
-}
-
-func (r *record) bury(sid string, now time.Time, l limits) {
-	r.Ended = append(r.Ended, tombstone{SID: sid, Until: now.Add(l.remember()).UnixMilli()})
+func (r *record) remove(i int, why Reason, now time.Time, l limits) {
+	r.Ended = append(r.Ended, tombstone{SID: r.Sessions[i].SID, Reason: why, Until: now.Add(l.remember()).UnixMilli()})
 	if over := len(r.Ended) - maxTombstones; over > 0 {
 		r.Ended = slices.Delete(r.Ended, 0, over)
 	}
+	r.Sessions = slices.Delete(r.Sessions, i, i+1)
 }
 
-func (r *record) entombed(sid string) bool {
-	return slices.ContainsFunc(r.Ended, func(t tombstone) bool { return t.SID == sid })
+// ended says why a session ended, as long as that is remembered.
+func (r *record) ended(sid string) (Reason, bool) {
+	for _, t := range r.Ended {
+		if t.SID == sid {
+			return t.Reason, true
+		}
+	}
+	return "", false
 }
 
 // size is what the record takes in the store, in bytes.

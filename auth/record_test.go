@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,11 +21,25 @@ type machine struct {
 	now    time.Time
 	users  map[string]*account // by sid
 	issued int
+	mark   time.Time // all were ended
 }
 
 type account struct {
-	created, refreshed, ended time.Time
-	secrets                   [][]byte // of generations 1 to the newest
+	client                          string
+	created, refreshed, used, ended time.Time
+	secrets                         [][]byte // of generations 1 to the newest
+}
+
+// testLimits are those of a few clients: "web" may have 10 sessions, "app" 32,
+// "kiosk" 3 and no more.
+func testLimits(absolute, idle, grace time.Duration) limits {
+	return limits{config: Config{
+		AccessTTL: 10 * time.Minute, RefreshTTL: absolute, RefreshIdle: idle, Grace: grace,
+		Clients: map[string]Client{
+			"web": {ID: "web"}, "app": {ID: "app", MaxSessions: 32}, "kiosk": {ID: "kiosk", MaxSessions: 3, OnLimit: Refuse},
+			Phone: {ID: Phone},
+		},
+	}}
 }
 
 func secret(sid string, generation int) []byte {
@@ -32,14 +47,34 @@ func secret(sid string, generation int) []byte {
 }
 
 func (m *machine) alive(sid string) bool {
-	a := m.users[sid]
-	return a != nil && a.ended.IsZero() && m.now.Before(a.created.Add(m.limits.absolute)) && m.now.Before(a.refreshed.Add(m.limits.idle))
+	a, c := m.users[sid], m.limits.config
+	return a != nil && a.ended.IsZero() && m.now.Before(a.created.Add(c.RefreshTTL)) && m.now.Before(a.used.Add(c.RefreshIdle))
+}
+
+func (m *machine) count(client string) (n int) {
+	for sid, a := range m.users {
+		if m.alive(sid) && (client == "" || a.client == client) {
+			n++
+		}
+	}
+	return n
 }
 
 // forgotten says that an ended session may be issued anew: nobody could tell
 // any more, and nobody comes that late.
 func (m *machine) forgotten(a *account) bool {
 	return !a.ended.IsZero() && m.now.Sub(a.ended) >= m.limits.remember()
+}
+
+// crowded says that more sessions ended of late than are remembered.
+func (m *machine) crowded() bool {
+	n := 0
+	for _, a := range m.users {
+		if !a.ended.IsZero() && !m.forgotten(a) {
+			n++
+		}
+	}
+	return n > maxTombstones
 }
 
 // read gives the record as a conditional write finds it.
@@ -74,129 +109,164 @@ func (m *machine) write(r *record) {
 	m.value = value
 }
 
+func (m *machine) any(t *rapid.T) string {
+	if len(m.users) == 0 {
+		t.Skip("nobody was ever there")
+	}
+	return rapid.SampledFrom(slices.Sorted(maps.Keys(m.users))).Draw(t, "sid")
+}
+
 func (m *machine) issueNew(t *rapid.T) {
 	m.issued++
-	m.issue(fmt.Sprintf("session%018d", m.issued))
+	client := rapid.SampledFrom([]string{"web", "app", "app", "kiosk"}).Draw(t, "client")
+	m.issue(fmt.Sprintf("session%018d", m.issued), client, 0)
 }
 
 func (m *machine) issueAgain(t *rapid.T) {
-	if len(m.users) > 0 {
-		m.issue(rapid.SampledFrom(slices.Sorted(maps.Keys(m.users))).Draw(t, "sid"))
-	}
+	sid := m.any(t)
+	m.issue(sid, m.users[sid].client, 0)
 }
 
-func (m *machine) issue(sid string) {
+// issueLate redeems what was allowed a while ago.
+func (m *machine) issueLate(t *rapid.T) {
+	m.issued++
+	m.issue(fmt.Sprintf("session%018d", m.issued), "app", time.Minute)
+}
+
+func (m *machine) issue(sid, client string, late time.Duration) {
 	m.now = m.now.Add(time.Millisecond) // so that there is one oldest
-	r := m.read()
+	r, now := m.read(), m.now.UnixMilli()
 	fresh := session{
-		SID: sid, ClientID: "web", Scope: "openid profile", AMR: []string{"qr"}, Device: Device{Browser: "Chrome", OS: "Windows"},
-		AuthTime: m.now.UnixMilli(), Created: m.now.UnixMilli(), Refreshed: m.now.UnixMilli(), Generation: 1, Hash: hash(secret(sid, 1)),
+		SID: sid, ClientID: client, Scope: "openid profile", AMR: []string{"qr"}, Device: Device{Browser: "Chrome", OS: "Windows"},
+		Place: "192.0.2.0/24", AuthTime: m.now.Add(-late).UnixMilli(), Created: now, Used: now, Refreshed: now, Generation: 1, Hash: hash(secret(sid, 1)),
 	}
 	a := m.users[sid]
 	made, changed, err := r.issue(fresh, Identity{Name: "Alice"}, m.now, m.limits)
 	switch {
-	case a == nil || m.forgotten(a):
-		if err != nil || !changed {
-			m.t.Fatalf("a new session: %v, %v", changed, err)
-		}
-		m.write(r)
-		m.users[sid] = &account{created: m.now, refreshed: m.now, secrets: [][]byte{secret(sid, 1)}}
-		m.pushedOut(r)
-	case m.alive(sid) && m.now.Before(a.created.Add(m.limits.grace)):
+	case a != nil && m.alive(sid) && m.now.Before(a.created.Add(m.limits.config.Grace)):
 		if made == nil || err != nil || changed {
 			m.t.Fatalf("the same session again: %v, %v", changed, err)
 		}
-	case m.alive(sid): // a copy of the grant
+	case a != nil && m.alive(sid): // a copy of the grant
 		if made != nil || err != nil || !changed {
 			m.t.Fatalf("after the grace: %v, %v, %v", made, changed, err)
 		}
 		a.ended = m.now
 		m.write(r)
-	default:
-		if !errors.Is(err, ErrSessionEnded) {
+	case a != nil && !m.forgotten(a), m.now.Add(-late).Before(m.mark):
+		if !errors.Is(err, ErrSessionEnded) && !m.crowded() {
 			m.t.Fatalf("revived: %v", err)
 		}
+	case client == "kiosk" && m.count("kiosk") == 3:
+		if !errors.Is(err, ErrSessionLimit) {
+			m.t.Fatalf("one more than the limit: %v", err)
+		}
+	default:
+		if err != nil || !changed {
+			m.t.Fatalf("a new session: %v, %v", changed, err)
+		}
+		m.write(r)
+		m.users[sid] = &account{client: client, created: m.now, refreshed: m.now, used: m.now, secrets: [][]byte{secret(sid, 1)}}
+		m.pushOut(client, map[string]int{"web": 10, "app": 32}[client])
+		m.pushOut("", maxSessions)
 	}
 }
 
-// pushedOut notes what had to make room, which must be the oldest.
-func (m *machine) pushedOut(r *record) {
-	var alive []string
-	for sid := range m.users {
-		if m.alive(sid) {
-			alive = append(alive, sid)
+// pushOut notes what has to make room: the oldest of the client, or of all.
+func (m *machine) pushOut(client string, most int) {
+	for most > 0 && m.count(client) > most {
+		oldest := ""
+		for sid, a := range m.users {
+			if m.alive(sid) && (client == "" || a.client == client) && (oldest == "" || a.created.Before(m.users[oldest].created)) {
+				oldest = sid
+			}
 		}
-	}
-	if len(alive) <= maxSessions {
-		return
-	}
-	oldest := m.users[alive[0]]
-	for _, sid := range alive {
-		if _, kept := r.live(sid, m.now, m.limits); !kept {
-			m.users[sid].ended = m.now
-		}
-		if m.users[sid].created.Before(oldest.created) {
-			oldest = m.users[sid]
-		}
-	}
-	if oldest.ended.IsZero() {
-		m.t.Fatal("the oldest session was kept, another one had to go")
+		m.users[oldest].ended = m.now
 	}
 }
 
 func (m *machine) end(t *rapid.T) {
-	if len(m.users) == 0 {
+	by, sid := m.any(t), m.any(t)
+	r, ended := m.read(), m.alive(by) && m.alive(sid)
+	err := r.endBy(Principal{SID: by}, sid, m.now, m.limits)
+	switch {
+	case ended && err != nil, !m.alive(by) && !errors.Is(err, ErrSessionEnded), m.alive(by) && !ended && !errors.Is(err, ErrUnknownSession):
+		m.t.Fatalf("end: %v", err)
+	case ended:
+		m.users[sid].ended = m.now
+		m.write(r)
+		if why, _ := r.ended(sid); (why == Logout) != (by == sid) {
+			m.t.Fatalf("ended for %s", why)
+		}
+	}
+}
+
+func (m *machine) endOthers(t *rapid.T) {
+	by := m.any(t)
+	r := m.read()
+	if err := r.endOthers(Principal{SID: by}, m.now, m.limits); (err == nil) != m.alive(by) {
+		m.t.Fatalf("end others: %v", err)
+	} else if err != nil {
 		return
 	}
-	sid := rapid.SampledFrom(slices.Sorted(maps.Keys(m.users))).Draw(t, "sid")
-	r, ends := m.read(), m.alive(sid) || m.forgotten(m.users[sid])
-	if changed := r.end(sid, m.now, m.limits); changed != ends {
-		m.t.Fatalf("end: changed %v", changed)
+	for sid, a := range m.users {
+		if sid != by && m.alive(sid) {
+			a.ended = m.now
+		}
 	}
-	if ends {
-		m.users[sid].ended = m.now
+	m.mark = m.now
+	m.write(r)
+}
+
+func (m *machine) use(t *rapid.T) {
+	sid := m.any(t)
+	r := m.read()
+	_, changed, err := r.use(sid, m.now, m.limits)
+	if (err == nil) != m.alive(sid) {
+		m.t.Fatalf("use: %v", err)
+	}
+	if changed {
+		m.users[sid].used = m.now
 		m.write(r)
 	}
 }
 
 // refresh presents a secret of any generation of any session, or a wrong one.
 func (m *machine) refresh(t *rapid.T) {
-	if len(m.users) == 0 {
-		return
-	}
-	sid := rapid.SampledFrom(slices.Sorted(maps.Keys(m.users))).Draw(t, "sid")
+	sid := m.any(t)
 	a := m.users[sid]
 	newest := len(a.secrets)
 	generation := rapid.IntRange(max(1, newest-2), newest+1).Draw(t, "generation")
-	client := rapid.SampledFrom([]string{"web", "web", "web", "device"}).Draw(t, "client")
-	presented := secret(sid, generation)
-	wrong := rapid.IntRange(0, 9).Draw(t, "wrong") == 0
+	client := rapid.SampledFrom([]string{a.client, a.client, a.client, "phone"}).Draw(t, "client")
+	presented, successor := secret(sid, generation), secret(sid, generation+1)
+	wrong := generation == newest && rapid.IntRange(0, 9).Draw(t, "wrong") == 0
 	if wrong {
-		presented = hash(presented)
+		presented, successor = hash(presented), hash(successor)
 	}
-	good := m.alive(sid) && client == "web" && !wrong
-	rotates := good && generation == newest
-	again := good && generation == newest-1 && m.now.Sub(a.refreshed) <= m.limits.grace
+	good := m.alive(sid) && client == a.client && !wrong
+	rotates := good && generation >= newest
+	again := good && generation == newest-1 && m.now.Sub(a.refreshed) <= m.limits.config.Grace
+	theft := good && generation < newest && !again
 	r := m.read()
-	successor := secret(sid, generation+1)
-	if wrong {
-		successor = hash(successor)
-	}
 	s, changed, err := r.refresh(refreshToken{sid: sid, generation: uint64(generation), secret: presented}, successor, client, m.now, m.limits)
-	if changed != rotates || (err == nil) != (rotates || again) {
+	if changed != (rotates || theft) || (s != nil) != (rotates || again) || errors.Is(err, ErrInvalidGrant) != !good {
 		m.t.Fatalf("generation %d of %d: changed %v, %v", generation, newest, changed, err)
 	}
-	if err != nil {
-		if !errors.Is(err, ErrInvalidGrant) {
-			m.t.Fatal(err)
-		}
-		return
-	}
-	if int(s.Generation) != generation+1 || !s.matches(successor) {
+	if s != nil && (int(s.Generation) != generation+1 || !s.matches(successor)) {
 		m.t.Fatalf("generation %d after %d", s.Generation, generation)
 	}
-	if rotates {
-		a.secrets, a.refreshed = append(a.secrets, successor), m.now
+	switch {
+	case rotates:
+		for len(a.secrets) <= generation {
+			a.secrets = append(a.secrets, secret(sid, len(a.secrets)+1))
+		}
+		a.refreshed, a.used = m.now, m.now
+		m.write(r)
+	case theft:
+		if why, ended := r.ended(sid); !ended || why != Reuse {
+			m.t.Fatalf("theft: ended %v, %s", ended, why)
+		}
+		a.ended = m.now
 		m.write(r)
 	}
 }
@@ -224,12 +294,13 @@ func (m *machine) check(t *rapid.T) {
 
 // Whatever happens to a record, in whatever order: no session is revived, none
 // outlives its ends, only the newest refresh token rotates, the one before it
-// gives its successor again, and the record stays within its bounds.
+// gives its successor again, an older one ends its session, every limit holds,
+// and the record stays within its bounds.
 func TestRecordKeepsItsRules(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{
 			t:      t,
-			limits: limits{absolute: 40 * time.Minute, idle: 5 * time.Minute, grace: 10 * time.Second},
+			limits: testLimits(40*time.Minute, 5*time.Minute, 10*time.Second),
 			now:    time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 			users:  map[string]*account{},
 		}
@@ -239,7 +310,10 @@ func TestRecordKeepsItsRules(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"issue":   m.issueNew,
 			"again":   m.issueAgain,
+			"late":    m.issueLate,
 			"end":     m.end,
+			"others":  m.endOthers,
+			"use":     m.use,
 			"refresh": m.refresh,
 			"wait":    m.wait,
 			"":        m.check,
@@ -248,55 +322,83 @@ func TestRecordKeepsItsRules(t *testing.T) {
 }
 
 func TestRefreshRule(t *testing.T) {
-	l := limits{absolute: time.Hour, idle: time.Hour, grace: 10 * time.Second}
-	now := time.Now()
+	l := testLimits(time.Hour, time.Hour, 10*time.Second)
+	now := time.UnixMilli(time.Now().UnixMilli())
 	const sid = "session"
+	const refused, rotates, again, theft = "refused", "rotates", "again", "theft"
 	for name, c := range map[string]struct {
 		client     string
 		generation uint64
 		secret     []byte
 		after      time.Duration
-		rotates    bool
-		again      bool
+		want       string
 	}{
-		"newest":                      {"web", 3, secret(sid, 3), time.Minute, true, false},
-		"the one before":              {"web", 2, secret(sid, 2), 10 * time.Second, false, true},
-		"the one before, too late":    {"web", 2, secret(sid, 2), 10*time.Second + time.Millisecond, false, false},
-		"two before":                  {"web", 1, secret(sid, 1), 0, false, false},
-		"one that is still to come":   {"web", 4, secret(sid, 4), 0, false, false},
-		"newest, wrong secret":        {"web", 3, secret(sid, 9), 0, false, false},
-		"the one before, wrong":       {"web", 2, secret(sid, 9), 0, false, false},
-		"newest secret, older number": {"web", 2, secret(sid, 3), 0, false, false},
-		"newest, another client":      {"device", 3, secret(sid, 3), 0, false, false},
-		"before, another client":      {"device", 2, secret(sid, 2), 0, false, false},
-		"newest, session over":        {"web", 3, secret(sid, 3), time.Hour, false, false},
+		"newest":                            {"web", 3, secret(sid, 3), time.Minute, rotates},
+		"the one before":                    {"web", 2, secret(sid, 2), 10 * time.Second, again},
+		"the one before, too late":          {"web", 2, secret(sid, 2), 10*time.Second + time.Millisecond, theft},
+		"two before":                        {"web", 1, secret(sid, 1), 0, theft},
+		"one whose rotation the store lost": {"web", 4, secret(sid, 4), 0, rotates},
+		"newest, wrong secret":              {"web", 3, secret(sid, 9), 0, refused},
+		"newest, another client":            {"app", 3, secret(sid, 3), 0, refused},
+		"before, another client":            {"app", 2, secret(sid, 2), 0, refused},
+		"two before, another client":        {"app", 1, secret(sid, 1), 0, refused},
+		"two before, session over":          {"web", 1, secret(sid, 1), time.Hour, refused},
+		"newest, session over":              {"web", 3, secret(sid, 3), time.Hour, refused},
 	} {
 		r := &record{Sessions: []session{{
-			SID: sid, ClientID: "web", Created: now.UnixMilli(), Refreshed: now.UnixMilli(), Generation: 3, Hash: hash(secret(sid, 3)),
+			SID: sid, ClientID: "web", Created: now.UnixMilli(), Used: now.UnixMilli(), Refreshed: now.UnixMilli(), Generation: 3, Hash: hash(secret(sid, 3)),
 		}}}
-		successor := secret(sid, int(c.generation)+1)
-		if string(c.secret) != string(secret(sid, int(c.generation))) {
-			successor = hash(c.secret) // a wrong secret has another successor
+		s, changed, err := r.refresh(refreshToken{sid: sid, generation: c.generation, secret: c.secret}, secret(sid, int(c.generation)+1), c.client, now.Add(c.after), l)
+		got := refused
+		switch {
+		case s != nil && changed:
+			got = rotates
+		case s != nil:
+			got = again
+		case changed:
+			got = theft
+		case !errors.Is(err, ErrInvalidGrant):
+			got = fmt.Sprint(err)
 		}
-		s, changed, err := r.refresh(refreshToken{sid: sid, generation: c.generation, secret: c.secret}, successor, c.client, time.UnixMilli(now.UnixMilli()).Add(c.after), l)
-		if changed != c.rotates || (err == nil) != (c.rotates || c.again) || err != nil && !errors.Is(err, ErrInvalidGrant) {
-			t.Errorf("%s: %+v, changed %v, %v", name, s, changed, err)
+		if _, live := r.live(sid, now, l); got != c.want || live != (c.want != theft) && c.after < time.Hour {
+			t.Errorf("%s: %s, live %v; want %s", name, got, live, c.want)
 		}
 	}
 }
 
 func TestTombstonesAreBounded(t *testing.T) {
 	r := &record{}
-	l := limits{absolute: time.Hour, idle: time.Hour, grace: 10 * time.Second}
+	l := testLimits(time.Hour, time.Hour, 10*time.Second)
 	now := time.Now()
 	for i := range 10 * maxTombstones {
-		r.end(fmt.Sprint(i), now, l)
+		r.Sessions = append(r.Sessions, session{SID: fmt.Sprint(i)})
+		r.end(fmt.Sprint(i), Revoked, now, l)
 	}
-	if len(r.Ended) != maxTombstones || !r.entombed(fmt.Sprint(10*maxTombstones-1)) {
+	if _, remembered := r.ended(fmt.Sprint(10*maxTombstones - 1)); len(r.Ended) != maxTombstones || !remembered {
 		t.Errorf("%d tombstones", len(r.Ended))
 	}
 	r.tidy(now.Add(l.remember()), l)
 	if len(r.Ended) != 0 {
 		t.Errorf("%d are remembered for ever", len(r.Ended))
+	}
+}
+
+// A full record of a user with the longest of everything keeps all sessions.
+func TestFullRecordHoldsAllSessions(t *testing.T) {
+	r, l, now := &record{}, testLimits(time.Hour, time.Hour, 10*time.Second), time.Now()
+	long := Identity{Name: strings.Repeat("n", maxName), Picture: strings.Repeat("p", maxPicture)}
+	for i := range maxSessions + maxTombstones {
+		fresh := session{
+			SID: fmt.Sprintf("session%019d", i), ClientID: "app", Scope: "openid profile email", AMR: []string{"qr"},
+			Device: Device{Browser: "Internet Explorer", OS: "Windows Phone"}, Place: "Sint-Oedenrode, North Brabant, NL",
+			AuthTime: now.UnixMilli(), Created: now.UnixMilli(), Used: now.UnixMilli(), Refreshed: now.UnixMilli(),
+			Generation: 1 << 20, Hash: make([]byte, 32),
+		}
+		if _, _, err := r.issue(fresh, long, now, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.Sessions) != maxSessions || len(r.Ended) != maxTombstones {
+		t.Errorf("%d sessions, %d tombstones, %d bytes", len(r.Sessions), len(r.Ended), r.size())
 	}
 }

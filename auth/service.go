@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,7 @@ type Service struct {
 	limits  limits
 	parser  *jwt.Parser
 	keys    *keys
+	bans    *bans
 	refresh atomic.Pointer[refreshKeys] // nil: not derived yet
 }
 
@@ -30,30 +32,38 @@ func New(store Store, c Config) *Service {
 	return &Service{
 		store:  store,
 		config: c,
-		limits: limits{absolute: c.RefreshTTL, idle: c.RefreshIdle, grace: c.Grace},
+		limits: limits{config: c},
 		parser: newParser(c),
 		keys:   newKeys(store, c),
+		bans:   newBans(store, c),
 	}
 }
 
-// Run keeps the key ring: it follows what other instances do, publishes the
-// next key, promotes it in time, and tries again while the store is away. It
-// returns nil when ctx ends. Everything else works without it, with keys that
-// are only looked up when they are needed and never rotate.
+// Run keeps the key ring and the list of bans: it follows what other instances
+// do, publishes the next key, promotes it in time, and tries again while the
+// store is away. It returns nil when ctx ends. Everything else works without
+// it, with keys that never rotate and bans as they were when first asked for.
 func (s *Service) Run(ctx context.Context) error {
-	s.keys.run(ctx)
+	var rooms sync.WaitGroup
+	rooms.Go(func() { s.keys.run(ctx) })
+	rooms.Go(func() { s.bans.run(ctx) })
+	rooms.Wait()
 	return nil
 }
 
-// userKey names the one record of a user.
-func userKey(sub string) string { return "user:" + sub }
+// maxSub bounds a `sub`, in bytes.
+const maxSub = 300
+
+// UserKey is the record of a user, to be watched for its changes (State).
+func UserKey(sub string) string { return "user:" + sub }
 
 // NewSID is a fresh session id: 128 random bits or more, safe in URLs and logs.
 func (s *Service) NewSID() string { return rand.Text() }
 
 // SignIn lets somebody in by a provider's credential: a session of its own for
-// the built-in client "phone". ErrUnknownProvider, ErrInvalidCredential.
-func (s *Service) SignIn(ctx context.Context, provider, credential string, d Device) (Tokens, error) {
+// the built-in client "phone". ErrUnknownProvider, ErrInvalidCredential, and
+// what Issue refuses.
+func (s *Service) SignIn(ctx context.Context, provider, credential string, d Device, place string) (Tokens, error) {
 	p, ok := s.config.Providers[provider]
 	if !ok {
 		return Tokens{}, ErrUnknownProvider
@@ -71,6 +81,7 @@ func (s *Service) SignIn(ctx context.Context, provider, credential string, d Dev
 		AMR:      []string{provider},
 		AuthTime: time.Now(),
 		Device:   d,
+		Place:    place,
 		Seed:     seed,
 	})
 }
@@ -79,7 +90,8 @@ func (s *Service) SignIn(ctx context.Context, provider, credential string, d Dev
 // after that, issuing the same grant again gives the same session and the same
 // refresh token, however many do so at once and wherever: a lost answer. Later
 // it is theft and ends the session. An ended one is ErrSessionEnded, for as
-// long as a late Issue is possible.
+// long as a late Issue is possible, and so is a sign-in that was allowed before
+// the user had all others ended. ErrInvalidScope, ErrBanned, ErrSessionLimit.
 func (s *Service) Issue(ctx context.Context, g Grant) (Tokens, error) {
 	client, ok := s.config.Clients[g.ClientID]
 	if !ok {
@@ -92,11 +104,14 @@ func (s *Service) Issue(ctx context.Context, g Grant) (Tokens, error) {
 	if err := g.check(); err != nil {
 		return Tokens{}, err
 	}
+	sub := g.Identity.Sub()
+	if err := s.bans.refuse(ctx, sub); err != nil {
+		return Tokens{}, err
+	}
 	with, secrets, err := s.signers(ctx)
 	if err != nil {
 		return Tokens{}, err
 	}
-	sub := g.Identity.Sub()
 	first := refreshToken{sub: sub, sid: g.SID, generation: 1, secret: secrets.firstSecret(g.Seed, g.SID)}
 	issued, err := s.change(ctx, sub, func(r *record, now time.Time) (*session, bool, error) {
 		return r.issue(g.session(first, scope, now), g.Identity, now, s.limits)
@@ -112,14 +127,19 @@ func (s *Service) Issue(ctx context.Context, g Grant) (Tokens, error) {
 
 // session is the session that a grant opens.
 func (g Grant) session(first refreshToken, scope string, now time.Time) session {
+	if len(g.Place) > maxPlace {
+		g.Place = ""
+	}
 	return session{
 		SID:        g.SID,
 		ClientID:   g.ClientID,
 		Scope:      scope,
 		AMR:        g.AMR,
 		Device:     g.Device,
+		Place:      g.Place,
 		AuthTime:   g.AuthTime.UnixMilli(),
 		Created:    now.UnixMilli(),
+		Used:       now.UnixMilli(),
 		Refreshed:  now.UnixMilli(),
 		Generation: first.generation,
 		Hash:       hash(first.secret),
@@ -134,7 +154,7 @@ func (g Grant) check() error {
 		return errors.New("auth: identity without a provider or a subject")
 	case strings.Contains(who.Provider, ":"): // else two people could share a `sub`
 		return errors.New("auth: identity of a provider with a colon in its name")
-	case len(who.Sub()) > 300:
+	case len(who.Sub()) > maxSub:
 		return errors.New("auth: identity with too long a subject")
 	case g.SID == "" || len(g.SID) > 255:
 		return errors.New("auth: grant without a usable session id")
@@ -147,8 +167,8 @@ func (g Grant) check() error {
 // Refresh trades a refresh token for new tokens (RFC 6749 section 6). scope
 // may narrow the access token's; empty: all that the session has. The token is
 // spent, but while its successor is unused and for as long as the grace it
-// gives the same successor again. ErrInvalidGrant, ErrInvalidScope (nothing is
-// spent).
+// gives the same successor again; presented later it ends the session.
+// ErrInvalidGrant, ErrBanned, ErrInvalidScope (nothing is spent).
 func (s *Service) Refresh(ctx context.Context, clientID, refresh, scope string) (Tokens, error) {
 	if !looksLikeRefresh(refresh) {
 		return Tokens{}, ErrInvalidGrant
@@ -161,14 +181,17 @@ func (s *Service) Refresh(ctx context.Context, clientID, refresh, scope string) 
 	if _, known := s.config.Clients[clientID]; !ok || !known {
 		return Tokens{}, ErrInvalidGrant
 	}
+	if err := s.bans.refuse(ctx, presented.sub); err != nil {
+		return Tokens{}, err
+	}
 	next := presented
 	next.generation++
 	next.secret = secrets.successor(presented)
 	var narrowed string
 	refreshed, err := s.change(ctx, presented.sub, func(r *record, now time.Time) (*session, bool, error) {
 		current, changed, err := r.refresh(presented, next.secret, clientID, now, s.limits)
-		if err != nil {
-			return nil, false, err
+		if err != nil || current == nil {
+			return nil, changed, err
 		}
 		narrowed, err = narrow(current.Scope, scope)
 		return current, changed, err
@@ -176,27 +199,10 @@ func (s *Service) Refresh(ctx context.Context, clientID, refresh, scope string) 
 	if err != nil {
 		return Tokens{}, err
 	}
-	return s.tokens(with, presented.sub, refreshed, narrowed, secrets.encode(next))
-}
-
-// Session finds a live session by its id, for pages that keep somebody signed
-// in by a cookie. ErrSessionEnded.
-func (s *Service) Session(ctx context.Context, sub, sid string) (Principal, error) {
-	r, session, err := s.load(ctx, sub, sid)
-	if err != nil {
-		return Principal{}, err
+	if refreshed == nil {
+		return Tokens{}, ErrInvalidGrant
 	}
-	p := principal(sub, r, session)
-	p.Expires = session.ends(s.limits)
-	return p, nil
-}
-
-// End ends a session; ending it again, or one that never was, is no error.
-func (s *Service) End(ctx context.Context, sub, sid string) error {
-	_, err := s.change(ctx, sub, func(r *record, now time.Time) (*session, bool, error) {
-		return nil, r.end(sid, now, s.limits), nil
-	})
-	return err
+	return s.tokens(with, presented.sub, refreshed, narrowed, secrets.encode(next))
 }
 
 // JWKS is the public key set (RFC 7517 section 5): the current, the next and
@@ -212,7 +218,7 @@ func (s *Service) JWKS(ctx context.Context) ([]byte, error) {
 // change applies one rule to a user's record, in one conditional write.
 func (s *Service) change(ctx context.Context, sub string, rule func(*record, time.Time) (*session, bool, error)) (*session, error) {
 	var result *session
-	_, err := s.store.Update(ctx, userKey(sub), func(old []byte) ([]byte, time.Duration, error) {
+	_, err := s.store.Update(ctx, UserKey(sub), func(old []byte) ([]byte, time.Duration, error) {
 		r, err := decodeRecord(old)
 		if err != nil {
 			return nil, 0, err
@@ -225,27 +231,13 @@ func (s *Service) change(ctx context.Context, sub string, rule func(*record, tim
 		return r.encode(now, s.limits)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("auth: user: %w", err)
+		return nil, wrapUser(err)
 	}
 	return result, nil
 }
 
-// load finds a live session and the record it is in.
-func (s *Service) load(ctx context.Context, sub, sid string) (*record, *session, error) {
-	value, _, err := s.store.Load(ctx, userKey(sub))
-	if err != nil {
-		return nil, nil, fmt.Errorf("auth: user: %w", err)
-	}
-	r, err := decodeRecord(value)
-	if err != nil {
-		return nil, nil, err
-	}
-	session, ok := r.live(sid, time.Now(), s.limits)
-	if !ok {
-		return nil, nil, ErrSessionEnded
-	}
-	return r, session, nil
-}
+// wrapUser says what was asked of the store when it failed.
+func wrapUser(err error) error { return fmt.Errorf("auth: user: %w", err) }
 
 // signers are all keys that making tokens takes; they are had before anything
 // is written, so that no refresh token is spent on an answer that cannot be
@@ -255,14 +247,20 @@ func (s *Service) signers(ctx context.Context) (*ring, *refreshKeys, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	secrets := s.refresh.Load()
-	if secrets == nil {
-		if secrets, err = deriveRefreshKeys(ctx, s.store); err != nil {
-			return nil, nil, err
-		}
+	secrets, err := s.secrets(ctx)
+	return with, secrets, err
+}
+
+// secrets are the keys of refresh tokens, derived once.
+func (s *Service) secrets(ctx context.Context) (*refreshKeys, error) {
+	if secrets := s.refresh.Load(); secrets != nil {
+		return secrets, nil
+	}
+	secrets, err := deriveRefreshKeys(ctx, s.store)
+	if err == nil {
 		s.refresh.Store(secrets)
 	}
-	return with, secrets, nil
+	return secrets, err
 }
 
 func (s *Service) tokens(with *ring, sub string, session *session, scope, refresh string) (Tokens, error) {
@@ -271,17 +269,4 @@ func (s *Service) tokens(with *ring, sub string, session *session, scope, refres
 		return Tokens{}, err
 	}
 	return Tokens{Access: access, Refresh: refresh, Scope: scope, SID: session.SID, Sub: sub, ExpiresIn: life}, nil
-}
-
-func principal(sub string, r *record, s *session) Principal {
-	return Principal{
-		Sub:      sub,
-		Name:     r.Name,
-		Picture:  r.Picture,
-		SID:      s.SID,
-		ClientID: s.ClientID,
-		Scope:    s.Scope,
-		AMR:      s.AMR,
-		AuthTime: time.UnixMilli(s.AuthTime),
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +19,7 @@ import (
 
 func TestSignInGivesAPhoneSession(t *testing.T) {
 	s := service(memory(t))
-	tokens, err := s.SignIn(t.Context(), "demo", "alice", auth.Device{Browser: "Safari", OS: "iOS"})
+	tokens, err := s.SignIn(t.Context(), "demo", "alice", auth.Device{Browser: "Safari", OS: "iOS"}, "192.0.2.0/24")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,11 +44,11 @@ func TestSignInGivesAPhoneSession(t *testing.T) {
 func TestSignInRefusesStrangers(t *testing.T) {
 	s := service(memory(t))
 	for _, credential := range []string{"", "mallory", "Alice", " alice", "alice\x00", strings.Repeat("a", 1<<20)} {
-		if _, err := s.SignIn(t.Context(), "demo", credential, auth.Device{}); !errors.Is(err, auth.ErrInvalidCredential) {
+		if _, err := s.SignIn(t.Context(), "demo", credential, auth.Device{}, ""); !errors.Is(err, auth.ErrInvalidCredential) {
 			t.Errorf("%.20q: %v", credential, err)
 		}
 	}
-	if _, err := s.SignIn(t.Context(), "none", "alice", auth.Device{}); !errors.Is(err, auth.ErrUnknownProvider) {
+	if _, err := s.SignIn(t.Context(), "none", "alice", auth.Device{}, ""); !errors.Is(err, auth.ErrUnknownProvider) {
 		t.Errorf("unknown provider: %v", err)
 	}
 }
@@ -139,9 +140,7 @@ func TestIssueNeverRevivesAnEndedSession(t *testing.T) {
 		end  func(*testing.T, *auth.Service, auth.Grant)
 	}{
 		"ended": {time.Hour, func(t *testing.T, s *auth.Service, g auth.Grant) {
-			if err := s.End(t.Context(), "demo:alice", g.SID); err != nil {
-				t.Fatal(err)
-			}
+			end(t, s, issue(t, s), g.SID)
 		}},
 		"idle": {time.Second, func(*testing.T, *auth.Service, auth.Grant) { time.Sleep(time.Second) }},
 		"pushed out": {time.Hour, func(t *testing.T, s *auth.Service, _ auth.Grant) {
@@ -180,25 +179,31 @@ func TestIssueNeverRevivesAnEndedSession(t *testing.T) {
 	}
 }
 
-// A redemption that is repeated too late ends the session; the first one may
-// be so slow that its Issue comes only then.
-func TestEndBeforeALateIssueWins(t *testing.T) {
-	s := service(memory(t))
-	g := grant(s)
-	if err := s.End(t.Context(), "demo:alice", g.SID); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Issue(t.Context(), g); !errors.Is(err, auth.ErrSessionEnded) {
-		t.Errorf("late issue: %v", err)
+// end ends a session by another one of alice's.
+func end(t testing.TB, s *auth.Service, by auth.Tokens, sid string) {
+	t.Helper()
+	if err := s.End(t.Context(), verified(t, s, by), sid); err != nil {
+		t.Fatalf("End: %v", err)
 	}
 }
 
-func TestEndIsIdempotentAndEndsOneSessionOnly(t *testing.T) {
+func verified(t testing.TB, s *auth.Service, tokens auth.Tokens) auth.Principal {
+	t.Helper()
+	p, err := s.Verify(t.Context(), tokens.Access)
+	if err != nil {
+		t.Fatalf("Verify: %v", err)
+	}
+	return p
+}
+
+func TestEndEndsOneSessionOnly(t *testing.T) {
 	s := service(memory(t))
 	kept, ended := issue(t, s), issue(t, s)
-	for range 3 {
-		if err := s.End(t.Context(), "demo:alice", ended.SID); err != nil {
-			t.Fatal(err)
+	by := verified(t, s, kept)
+	end(t, s, kept, ended.SID)
+	for _, sid := range []string{ended.SID, "nobody", ""} {
+		if err := s.End(t.Context(), by, sid); !errors.Is(err, auth.ErrUnknownSession) {
+			t.Errorf("%q: %v", sid, err)
 		}
 	}
 	if _, err := s.Session(t.Context(), "demo:alice", ended.SID); !errors.Is(err, auth.ErrSessionEnded) {
@@ -211,20 +216,28 @@ func TestEndIsIdempotentAndEndsOneSessionOnly(t *testing.T) {
 	if err != nil || p.SID != kept.SID || p.Name != "Alice" || p.Picture != alice.Picture || p.Scope != "openid profile" {
 		t.Errorf("kept: %+v, %v", p, err)
 	}
-	if _, err := s.Verify(t.Context(), kept.Access); err != nil {
-		t.Errorf("kept: %v", err)
+	end(t, s, kept, kept.SID)
+	if err := s.End(t.Context(), by, kept.SID); !errors.Is(err, auth.ErrSessionEnded) {
+		t.Errorf("by an ended session: %v", err)
+	}
+	if err := s.EndOthers(t.Context(), by); !errors.Is(err, auth.ErrSessionEnded) {
+		t.Errorf("others, by an ended session: %v", err)
 	}
 }
 
 func TestNewestSessionsAreKept(t *testing.T) {
-	store := memory(t)
-	s := service(store)
-	var issued []string
-	for range 40 {
-		issued = append(issued, issue(t, s).SID)
-	}
-	if got := sessions(t, store); !slices.Equal(got, issued[8:]) {
-		t.Errorf("kept %d sessions, not the 32 newest", len(got))
+	for most, kept := range map[int]int{0: 10, 1: 1, 7: 7, 32: 32} {
+		store := memory(t)
+		s := service(store, func(c *auth.Config) {
+			c.Clients = map[string]auth.Client{"web": {ID: "web", Scopes: []string{"openid", "profile"}, MaxSessions: most}}
+		})
+		var issued []string
+		for range 40 {
+			issued = append(issued, issue(t, s).SID)
+		}
+		if got := sessions(t, store); !slices.Equal(got, issued[40-kept:]) {
+			t.Errorf("MaxSessions %d: kept %d sessions, not the %d newest", most, len(got), kept)
+		}
 	}
 }
 
@@ -232,7 +245,7 @@ func TestRecordStaysSmall(t *testing.T) {
 	store := memory(t)
 	scope := "openid " + strings.Repeat("s", 900)
 	s := service(store, func(c *auth.Config) {
-		c.Clients = map[string]auth.Client{"web": {ID: "web", Scopes: strings.Fields(scope)}}
+		c.Clients = map[string]auth.Client{"web": {ID: "web", Scopes: strings.Fields(scope), MaxSessions: 32}}
 	})
 	for i := range 40 {
 		g := grant(s)
@@ -343,6 +356,7 @@ func TestStoreAwayIsNeverACallersFault(t *testing.T) {
 	store := &switched{Store: memory(t)}
 	warm := service(store)
 	tokens := issue(t, warm)
+	by := verified(t, warm, tokens)
 	store.pulled.Store(true)
 	for name, s := range map[string]*auth.Service{"warm": warm, "cold": service(store)} {
 		g := grant(s)
@@ -350,10 +364,20 @@ func TestStoreAwayIsNeverACallersFault(t *testing.T) {
 		_, refreshed := s.Refresh(t.Context(), "web", tokens.Refresh, "")
 		_, verified := s.Verify(t.Context(), tokens.Access)
 		_, session := s.Session(t.Context(), tokens.Sub, tokens.SID)
-		_, signedIn := s.SignIn(t.Context(), "demo", "alice", auth.Device{})
+		_, used := s.Use(t.Context(), tokens.Sub, tokens.SID)
+		_, access := s.Access(t.Context(), tokens.Sub, tokens.SID)
+		_, listed := s.Sessions(t.Context(), tokens.Sub)
+		_, introspected := s.Introspect(t.Context(), "web", tokens.Refresh)
+		_, bans := s.Bans(t.Context())
+		_, network := service(store).NetworkBanned(t.Context(), netip.MustParseAddr("192.0.2.1"))
+		lifted := s.Lift(t.Context(), auth.Ban{Network: netip.MustParsePrefix("192.0.2.0/24")})
+		_, signedIn := s.SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
 		for what, err := range map[string]error{
 			"Issue": issued, "Refresh": refreshed, "Verify": verified, "Session": session,
-			"SignIn": signedIn, "End": s.End(t.Context(), tokens.Sub, tokens.SID),
+			"SignIn": signedIn, "End": s.End(t.Context(), by, tokens.SID), "EndOthers": s.EndOthers(t.Context(), by),
+			"Use": used, "Access": access, "Sessions": listed, "Revoke": s.Revoke(t.Context(), "web", tokens.Refresh),
+			"Introspect": introspected, "Ban": s.Ban(t.Context(), auth.Ban{User: tokens.Sub}), "Bans": bans,
+			"NetworkBanned": network, "Lift": lifted,
 		} {
 			var u interface{ Unavailable() bool }
 			if !errors.As(err, &u) || !u.Unavailable() {

@@ -50,6 +50,7 @@ func (s *Service) issue(ctx context.Context, t *Ticket, deviceCode string) (auth
 		SID: t.SID, Identity: t.By, ClientID: t.ClientID, Scope: t.Scope,
 		AMR: []string{"qr"}, AuthTime: t.Decided,
 		Device: auth.Device{Browser: t.Facts.Browser, OS: t.Facts.OS},
+		Place:  t.Facts.Place(),
 		Seed:   []byte(deviceCode),
 	})
 	if errors.Is(err, auth.ErrSessionEnded) {

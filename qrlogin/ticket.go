@@ -62,6 +62,9 @@ type Facts struct {
 	IP      string `json:"ip,omitempty"` // a prefix: 203.0.113.0/24, 2001:db8::/48
 }
 
+// Place says in words where the browser is, as far as is known.
+func (f Facts) Place() string { return f.IP }
+
 // LogValue keeps hashes, names and addresses out of logs.
 func (t Ticket) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", t.ID), slog.String("status", string(t.Status)), slog.String("client", t.ClientID))

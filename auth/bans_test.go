@@ -1,0 +1,246 @@
+package auth_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"scanlogin/auth"
+)
+
+func TestBannedUserIsOutEverywhereAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory(t)
+		here, there := service(store), service(store)
+		run(t, here)
+		run(t, there)
+		synctest.Wait()
+		tokens := issue(t, here)
+		phone, err := here.SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bob, err := here.SignIn(t.Context(), "demo", "bob", auth.Device{}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pending := grant(here)
+		time.Sleep(time.Second)
+		if err := here.Ban(t.Context(), auth.Ban{User: "demo:alice", Reason: "spam", Until: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for _, s := range []*auth.Service{here, there} {
+			_, verified := s.Verify(t.Context(), tokens.Access)
+			_, byPhone := s.Verify(t.Context(), phone.Access)
+			_, refreshed := s.Refresh(t.Context(), "web", tokens.Refresh, "")
+			_, issued := s.Issue(t.Context(), pending)
+			_, signedIn := s.SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
+			_, session := s.Session(t.Context(), tokens.Sub, tokens.SID)
+			_, used := s.Use(t.Context(), tokens.Sub, tokens.SID)
+			_, access := s.Access(t.Context(), tokens.Sub, tokens.SID)
+			for what, err := range map[string]error{
+				"Verify": verified, "Verify, phone": byPhone, "Refresh": refreshed, "Issue": issued, "SignIn": signedIn,
+				"Session": session, "Use": used, "Access": access,
+			} {
+				if !errors.Is(err, auth.ErrBanned) {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			if got, err := s.Introspect(t.Context(), "web", tokens.Access); err != nil || got.Active {
+				t.Errorf("introspected: %+v, %v", got, err)
+			}
+			if why := reason(t, s, store, tokens); why != auth.Banned {
+				t.Errorf("reason %q", why)
+			}
+			if _, err := s.Verify(t.Context(), bob.Access); err != nil {
+				t.Errorf("somebody else: %v", err)
+			}
+		}
+		if _, err := there.Verify(t.Context(), "x"); !errors.Is(err, auth.ErrInvalidToken) {
+			t.Errorf("a bad token: %v", err)
+		}
+		time.Sleep(time.Hour)
+		if _, err := there.Verify(t.Context(), tokens.Access); !errors.Is(err, auth.ErrInvalidToken) {
+			t.Errorf("after the ban: %v", err)
+		}
+		verified(t, there, issue(t, here))
+	})
+}
+
+func TestLiftingABanRevivesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory(t)
+		here, there := service(store), service(store)
+		run(t, here)
+		run(t, there)
+		synctest.Wait()
+		tokens := issue(t, here)
+		for range 2 { // twice is once
+			if err := here.Ban(t.Context(), auth.Ban{User: "demo:alice"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if list, err := there.Bans(t.Context()); err != nil || len(list) != 1 || !list[0].Until.IsZero() {
+			t.Errorf("%+v, %v", list, err)
+		}
+		time.Sleep(400 * day)
+		if err := there.Lift(t.Context(), auth.Ban{User: "demo:alice"}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := there.Lift(t.Context(), auth.Ban{User: "demo:alice"}); !errors.Is(err, auth.ErrUnknownBan) {
+			t.Errorf("again: %v", err)
+		}
+		over(t, here, tokens)
+		verified(t, there, issue(t, here))
+	})
+}
+
+// A sign-in that an instance lets through because it has not heard of the ban
+// yet must not live on when the ban is lifted.
+func TestSignInRacingABanIsNotRevivedByLiftingIt(t *testing.T) {
+	store := memory(t)
+	deaf, other := service(store), service(store)
+	issue(t, deaf) // knows the bans of now, and hears of no others
+	if err := other.Ban(t.Context(), auth.Ban{User: "demo:alice"}); err != nil {
+		t.Fatal(err)
+	}
+	late := issue(t, deaf)
+	if _, err := other.Verify(t.Context(), late.Access); !errors.Is(err, auth.ErrBanned) {
+		t.Errorf("while banned: %v", err)
+	}
+	if err := other.Lift(t.Context(), auth.Ban{User: "demo:alice"}); err != nil {
+		t.Fatal(err)
+	}
+	over(t, other, late)
+}
+
+func TestNetworkBan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory(t)
+		var told atomic.Pointer[func(netip.Addr) bool]
+		here := service(store)
+		there := service(store, func(c *auth.Config) {
+			c.NetworksBanned = func(banned func(netip.Addr) bool) { told.Store(&banned) }
+		})
+		run(t, there)
+		synctest.Wait()
+		in, out := netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("203.0.114.9")
+		check := func(want bool) {
+			t.Helper()
+			synctest.Wait()
+			banned := *told.Load()
+			if banned(in) != want || banned(out) {
+				t.Errorf("told %v, %v", banned(in), banned(out))
+			}
+			for addr, want := range map[netip.Addr]bool{in: want, out: false, netip.AddrFrom16(in.As16()): want, {}: false} {
+				if got, err := there.NetworkBanned(t.Context(), addr); err != nil || got != want {
+					t.Errorf("%v: %v, %v", addr, got, err)
+				}
+			}
+		}
+		check(false)
+		ban := auth.Ban{Network: netip.MustParsePrefix("203.0.113.77/24"), Until: time.Now().Add(time.Minute)}
+		if err := here.Ban(t.Context(), ban); err != nil {
+			t.Fatal(err)
+		}
+		check(true)
+		if err := here.Lift(t.Context(), auth.Ban{Network: netip.MustParsePrefix("::ffff:203.0.113.0/120")}); err != nil {
+			t.Fatal(err)
+		}
+		check(false)
+		if err := here.Ban(t.Context(), ban); err != nil {
+			t.Fatal(err)
+		}
+		check(true)
+		time.Sleep(time.Minute)
+		check(false)
+	})
+}
+
+func TestBansAreChecked(t *testing.T) {
+	s := service(memory(t))
+	v4 := netip.MustParsePrefix("203.0.113.0/24")
+	for name, b := range map[string]auth.Ban{
+		"nobody":            {},
+		"both":              {User: "demo:alice", Network: v4},
+		"no provider":       {User: ":alice"},
+		"no subject":        {User: "demo:"},
+		"no colon":          {User: "alice"},
+		"bad user, network": {User: "alice", Network: v4},
+		"over already":      {User: "demo:alice", Until: time.Now().Add(-time.Second)},
+		"long reason":       {User: "demo:alice", Reason: strings.Repeat("x", 201)},
+		"line break":        {User: "demo:alice", Reason: "a\nb"},
+		"odd bytes":         {User: "demo:alice", Reason: "\xff"},
+		"long user":         {User: "demo:" + strings.Repeat("x", 300)},
+		"wider than IPv4":   {Network: netip.MustParsePrefix("::ffff:0.0.0.0/90")},
+	} {
+		if err := s.Ban(t.Context(), b); !errors.Is(err, auth.ErrInvalidBan) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if list, err := s.Bans(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestBansAreBounded(t *testing.T) {
+	s := service(memory(t))
+	for i := range 1000 {
+		if err := s.Ban(t.Context(), auth.Ban{User: fmt.Sprintf("demo:%d", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Ban(t.Context(), auth.Ban{User: "demo:x"}); !errors.Is(err, auth.ErrTooManyBans) {
+		t.Errorf("one more: %v", err)
+	}
+	if err := s.Ban(t.Context(), auth.Ban{User: "demo:7", Reason: "again"}); err != nil {
+		t.Errorf("one that is there: %v", err)
+	}
+}
+
+func TestParallelBansAreAllKept(t *testing.T) {
+	store := memory(t)
+	services := []*auth.Service{service(store), service(store)}
+	parallel(40, func(i int) {
+		if err := services[i%2].Ban(t.Context(), auth.Ban{User: fmt.Sprintf("demo:%d", i)}); err != nil {
+			t.Error(err)
+		}
+	})
+	if list, err := service(store).Bans(t.Context()); err != nil || len(list) != 40 {
+		t.Errorf("%d bans, %v", len(list), err)
+	}
+}
+
+func TestBansSurviveAStoreThatCameBackEmpty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &switched{Store: memory(t)}
+		s := service(store)
+		run(t, s)
+		synctest.Wait()
+		if err := s.Ban(t.Context(), auth.Ban{User: "demo:alice"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Ban(t.Context(), auth.Ban{User: "demo:bob", Until: time.Now().Add(time.Minute)}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if _, err := store.Update(t.Context(), "bans", func(old []byte) ([]byte, time.Duration, error) { return old, time.Second, nil }); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		store.relink(t)
+		synctest.Wait()
+		list, err := service(store).Bans(t.Context())
+		if err != nil || len(list) != 1 || list[0].User != "demo:alice" {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
