@@ -12,10 +12,19 @@ import (
 	"scanlogin/qrlogin"
 )
 
+// addressesKnown says that clients can be told apart by their addresses: behind
+// a proxy that is not trusted every browser has the proxy's.
+func (s *Server) addressesKnown() bool {
+	return len(s.config.TrustedProxies) > 0 || !s.secure()
+}
+
 // clientAddr is who asked: the TCP peer, unless that is a trusted proxy; then
 // the rightmost entry of X-Forwarded-For that is not one. Headers of anybody
 // else change nothing. Invalid: not known.
 func (s *Server) clientAddr(r *http.Request) netip.Addr {
+	if !s.addressesKnown() {
+		return netip.Addr{}
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
@@ -58,12 +67,7 @@ func maskAddr(addr netip.Addr) string {
 // facts are what this server saw of the browser.
 func (s *Server) facts(r *http.Request) qrlogin.Facts {
 	ua := useragent.Parse(r.UserAgent())
-	f := qrlogin.Facts{Browser: known(browsers, ua.Name), OS: known(systems, ua.OS)}
-	// Behind a proxy that is not trusted every browser has the proxy's address.
-	if len(s.config.TrustedProxies) > 0 || !strings.HasPrefix(s.config.PublicURL, "https:") {
-		f.IP = maskAddr(s.clientAddr(r))
-	}
-	return f
+	return qrlogin.Facts{Browser: known(browsers, ua.Name), OS: known(systems, ua.OS), IP: maskAddr(s.clientAddr(r))}
 }
 
 // The parser hands unknown names through as the client wrote them; only words

@@ -99,14 +99,19 @@ func (s *Server) remember(w http.ResponseWriter, r *http.Request, c cookie, v vi
 	return nil
 }
 
-// who is the person signed in on this page; the zero Principal: nobody, or
-// the session has ended.
-func (s *Server) who(ctx context.Context, v visit) (auth.Principal, error) {
-	if v.SID == "" {
+// who is the person signed in on this page; the zero Principal: nobody, the
+// session has ended, or the person is banned. A form is somebody doing
+// something, so that the session counts as used; a GET changes nothing.
+func (s *Server) who(r *http.Request, v visit) (p auth.Principal, err error) {
+	switch {
+	case v.SID == "":
 		return auth.Principal{}, nil
+	case r.Method == http.MethodPost:
+		p, err = s.auth.Use(r.Context(), v.Sub, v.SID)
+	default:
+		p, err = s.auth.Session(r.Context(), v.Sub, v.SID)
 	}
-	p, err := s.auth.Session(ctx, v.Sub, v.SID)
-	if errors.Is(err, auth.ErrSessionEnded) {
+	if errors.Is(err, auth.ErrSessionEnded) || errors.Is(err, auth.ErrBanned) {
 		return auth.Principal{}, nil
 	}
 	return p, err
@@ -115,9 +120,10 @@ func (s *Server) who(ctx context.Context, v visit) (auth.Principal, error) {
 // visitor is who has a page open.
 type visitor struct {
 	visit
-	who  auth.Principal // zero: signed out
-	csrf string         // what this visitor's forms carry
-	form url.Values     // of a POST, which came from a form of ours
+	cookie cookie
+	who    auth.Principal // zero: signed out
+	csrf   string         // what this visitor's forms carry
+	form   url.Values     // of a POST, which came from a form of ours
 }
 
 func (v *visitor) signedIn() bool { return v.who.SID != "" }
@@ -125,8 +131,8 @@ func (v *visitor) signedIn() bool { return v.who.SID != "" }
 // page gives a handler its visitor, and answers its error in words.
 func (s *Server) page(c cookie, h func(http.ResponseWriter, *http.Request, *visitor) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		v := new(visitor)
-		err := s.meet(w, r, c, v)
+		v := &visitor{cookie: c}
+		err := s.meet(w, r, v)
 		if err == nil {
 			err = h(w, r, v)
 		}
@@ -139,13 +145,13 @@ func (s *Server) page(c cookie, h func(http.ResponseWriter, *http.Request, *visi
 // meet reads the visitor's cookie, which is set when it is new or its
 // language changed, so that forms have something to bind to; a form that does
 // not come from a page of ours in this browser is refused.
-func (s *Server) meet(w http.ResponseWriter, r *http.Request, c cookie, v *visitor) (err error) {
+func (s *Server) meet(w http.ResponseWriter, r *http.Request, v *visitor) (err error) {
 	var isNew bool
-	if v.visit, isNew, err = s.visit(r, c); err != nil {
+	if v.visit, isNew, err = s.visit(r, v.cookie); err != nil {
 		return err
 	}
 	if _, chosen := pickLanguage(r, &v.visit); isNew || chosen {
-		if err = s.remember(w, r, c, v.visit); err != nil {
+		if err = s.remember(w, r, v.cookie, v.visit); err != nil {
 			return err
 		}
 	}
@@ -160,6 +166,6 @@ func (s *Server) meet(w http.ResponseWriter, r *http.Request, c cookie, v *visit
 			return errCrossOrigin
 		}
 	}
-	v.who, err = s.who(r.Context(), v.visit)
+	v.who, err = s.who(r, v.visit)
 	return err
 }

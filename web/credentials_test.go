@@ -30,7 +30,15 @@ func bearerRoutes(id string) []bearerRoute {
 		{"POST", "/v1/tickets/" + id + "/deny", `{"confirm_token":"x"}`, "invalid_token"},
 		{"GET", "/v1/tickets/" + id + "/decision", "", "invalid_token"},
 		{"GET", "/oauth/userinfo", "", "invalid_token"},
+		{"GET", "/v1/sessions", "", "invalid_token"},
+		{"DELETE", "/v1/sessions?others=true", "", "invalid_token"},
+		{"DELETE", "/v1/sessions/" + b64id, "", "invalid_token"},
 	}
+}
+
+// forPhones says that only a phone may call it.
+func (r bearerRoute) forPhones() bool {
+	return r.none == "invalid_token" && r.path != "/oauth/userinfo" && !strings.HasPrefix(r.path, "/v1/sessions")
 }
 
 // B14, B16: no credential is 401 without an error code (RFC 6750 section 3.1),
@@ -104,7 +112,7 @@ func TestTokenOfABrowserCannotActAsAPhone(t *testing.T) {
 	l := s.create(nil)
 	s.scan(&l, phone)
 	for _, route := range bearerRoutes(l.id) {
-		if route.none == "invalid_token" && route.path != "/oauth/userinfo" {
+		if route.forPhones() {
 			s.want(403, "phone_token_required", route.method, route.path, route.body, bearerOf(web)...)
 			// Before anything is said about the ticket or the body.
 			s.want(403, "phone_token_required", route.method, strings.ReplaceAll(route.path, l.id, b64id), `{"x":`, bearerOf(web)...)
@@ -253,7 +261,7 @@ func TestForgedAccessTokensAreRefused(t *testing.T) {
 		"quoted":                    `"` + good + `"`,
 	}
 	for name, token := range rows {
-		for _, path := range []string{"/v1/tickets/" + b64id + "/decision", "/oauth/userinfo"} {
+		for _, path := range []string{"/v1/tickets/" + b64id + "/decision", "/oauth/userinfo", "/v1/sessions"} {
 			a := s.want(401, "invalid_token", "GET", path, nil, bearerOf(token)...)
 			if got := a.header.Get("WWW-Authenticate"); got != `Bearer realm="scanlogin", error="invalid_token"` {
 				t.Errorf("%s: %q", name, got)

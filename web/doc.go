@@ -3,15 +3,17 @@
 // sessions in auth, one about connections in hub.
 //
 //	server.go     routes, and which rules each group of them is under
-//	guard.go      what no request escapes: log line, headers, origins, deadline
+//	guard.go      what no request escapes: log line, headers, bans, origins, deadline
+//	failures.go   what wrong tries cost who may be guessing
 //	decode.go     strict JSON and forms, bearer tokens
 //	errors.go     the one table from an error to status, code and words
 //	address.go    who asked: client address behind proxies, parsed User-Agent
 //	tickets.go    the browser's routes        wire.go   its snapshots and frames
-//	phone.go      the phone's routes          oauth.go  tokens, RFC 8628, RFC 8414
+//	phone.go      the phone's routes          oauth.go  tokens, clients, RFC 8414
+//	sessions.go   the signed-in devices: list, end, and the socket that tells of it
 //	qr.go         the QR as 1-bit PNG, SVG, terminal text
 //	pages.go      HTML: languages, templates  phonepages.go  the phone's pages
-//	cookies.go    the pages' signed cookies   health.go, metrics.go  for operators
+//	cookies.go    the pages' signed cookies   health.go, metrics.go, admin.go  for operators
 //	openapi.yaml  every route and shape; the tests hold each answer against it
 //	assets/ templates/ locales/  what browsers load; no build step
 //
@@ -38,6 +40,29 @@
 // cookie names a session and the store says whether it lives, so signing out
 // anywhere works at once; it carries the chosen language as well, because a
 // second cookie would have to be explained.
+//
+// The socket of a session is told things, not states: a snapshot is one frame,
+// the next one is asked for at once while there is more. What it knows is one
+// number, that of the newest sign-in, so nothing is told twice, however often the
+// hub looks and whichever notices it missed.
+//
+// A failed attempt is charged to the network it came from and to the account there
+// (a leaky bucket whose fill is one time in one record), never to an account alone:
+// whoever knows a name could lock its owner out. A right attempt costs nothing, so
+// an office behind one address can sign in all morning; but while a bucket is full
+// it is not looked at either, or the wait would not slow a guesser down. A public
+// client shows no secret and is not counted: somebody else's guessing must not end
+// its logins. Taking permits from the store's own limiter was left out, because
+// that has to take before the outcome is known.
+//
+// A banned network is refused before anything else, on the public port; the hub
+// ends what is open. Both go by the client's address, and there are no network
+// bans, and no counting, where that is not known: with an https public URL and no
+// trusted proxy every browser has the address of the proxy in front.
+//
+// A client's origins open the door to its pages for CORS, sockets and forms. Which
+// client a request is about only its handler knows, so that is where the name of
+// another one is refused.
 //
 // The QR picture is drawn by us from the encoder's bitmap: its own PNG takes
 // four times as long and, scaled to a size, draws uneven modules.

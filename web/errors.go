@@ -1,12 +1,14 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -21,73 +23,100 @@ type failure struct {
 	status int
 	code   string
 	detail string
+	after  time.Duration // when trying again may help; 0: retryAfter
+}
+
+func newFailure(status int, code, detail string) *failure {
+	return &failure{status: status, code: code, detail: detail}
 }
 
 func (f *failure) Error() string { return "web: " + f.code }
 
+// setRetryAfter tells who is sent away for a while when to come back.
+func (f *failure) setRetryAfter(h http.Header) {
+	if f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", strconv.FormatInt(cmp.Or(seconds(f.after), retryAfter), 10))
+	}
+}
+
 // What web itself finds wrong with a request.
 var (
-	errInvalidJSON       = &failure{400, "invalid_json", "The body must be one JSON object without duplicate members."}
-	errUnknownMember     = &failure{400, "unknown_member", "The body has a member that this request does not know."}
-	errInvalidString     = &failure{400, "invalid_string", "A string holds NUL or is not UTF-8."}
-	errInvalidRequest    = &failure{400, "invalid_request", "A part of the request is missing or malformed."}
-	errHandshake         = &failure{400, "invalid_request", "This address takes a WebSocket handshake (RFC 6455 section 4.2.1)."}
-	errTokenInURL        = &failure{400, "token_in_url", "Credentials do not belong in a URL: use the Authorization header or the body."}
-	errInvalidSize       = &failure{400, "invalid_size", "scale must be a whole number from 1 to 16."}
-	errUnsupportedGrant  = &failure{400, "unsupported_grant_type", "This grant_type is not supported."}
-	errNoCredential      = &failure{401, "invalid_token", "This needs a bearer token."}
-	errNoDeviceCode      = &failure{401, "invalid_device_code", "This needs the device_code as a bearer token."}
-	errPhoneToken        = &failure{403, "phone_token_required", "Only a phone that signed in itself may do this."}
-	errCrossOrigin       = &failure{403, "cross_origin", "This origin may not call this server."}
-	errNotFound          = &failure{404, "not_found", "There is nothing at this address."}
-	errMethod            = &failure{405, "method_not_allowed", "This address does not know this method; Allow lists those it knows."}
-	errBodyTooLarge      = &failure{413, "body_too_large", "The body is larger than 8 KiB."}
-	errMediaType         = &failure{415, "unsupported_media_type", "The body's Content-Type or Content-Encoding is not one that this address takes."}
-	errInternal          = &failure{500, "internal", "Something went wrong on our side. The request id finds it in the log."}
-	errStoreUnavailable  = &failure{503, "store_unavailable", "The store does not answer. Nothing was lost; try again."}
-	errOverloaded        = &failure{503, "overloaded", "This instance takes no new connections now; try again."}
-	errClientCredentials = &failure{401, "invalid_client", "The client is unknown or its credentials are wrong."}
+	errInvalidJSON       = newFailure(400, "invalid_json", "The body must be one JSON object without duplicate members.")
+	errUnknownMember     = newFailure(400, "unknown_member", "The body has a member that this request does not know.")
+	errInvalidString     = newFailure(400, "invalid_string", "A string holds NUL or is not UTF-8.")
+	errInvalidRequest    = newFailure(400, "invalid_request", "A part of the request is missing or malformed.")
+	errHandshake         = newFailure(400, "invalid_request", "This address takes a WebSocket handshake (RFC 6455 section 4.2.1).")
+	errTokenInURL        = newFailure(400, "token_in_url", "Credentials do not belong in a URL: use the Authorization header or the body.")
+	errInvalidSize       = newFailure(400, "invalid_size", "scale must be a whole number from 1 to 16.")
+	errUnsupportedGrant  = newFailure(400, "unsupported_grant_type", "This grant_type is not supported.")
+	errNoCredential      = newFailure(401, "invalid_token", "This needs a bearer token.")
+	errNoDeviceCode      = newFailure(401, "invalid_device_code", "This needs the device_code as a bearer token.")
+	errPhoneToken        = newFailure(403, "phone_token_required", "Only a phone that signed in itself may do this.")
+	errNetworkBanned     = newFailure(403, "network_banned", "Nothing is served to this network at the moment.")
+	errCrossOrigin       = newFailure(403, "cross_origin", "This origin may not call this server.")
+	errNotFound          = newFailure(404, "not_found", "There is nothing at this address.")
+	errMethod            = newFailure(405, "method_not_allowed", "This address does not know this method; Allow lists those it knows.")
+	errNetworksUnknown   = newFailure(409, "networks_unknown", "Every browser has the proxy's address here: declare it with trusted_proxies to ban networks.")
+	errBodyTooLarge      = newFailure(413, "body_too_large", "The body is larger than 8 KiB.")
+	errMediaType         = newFailure(415, "unsupported_media_type", "The body's Content-Type or Content-Encoding is not one that this address takes.")
+	errRateLimited       = newFailure(429, "rate_limited", "Too many wrong tries came from here; Retry-After says when the next one is looked at.")
+	errInternal          = newFailure(500, "internal", "Something went wrong on our side. The request id finds it in the log.")
+	errStoreUnavailable  = newFailure(503, "store_unavailable", "The store does not answer. Nothing was lost; try again.")
+	errOverloaded        = newFailure(503, "overloaded", "This instance takes no new connections now; try again.")
+	errClientCredentials = newFailure(401, "invalid_client", "The client is unknown or its credentials are wrong.")
 )
 
 // table turns the errors of the other rooms into answers; it is the only
 // place that does. Unknown errors are 500, and their text stays in the log.
 var table = []struct {
 	err error
-	failure
+	*failure
 }{
-	{qrlogin.ErrNotFound, failure{404, "ticket_not_found", "There is no such ticket."}},
-	{qrlogin.ErrInvalidState, failure{409, "invalid_state", "The ticket is past this move, or not there yet."}},
-	{qrlogin.ErrNotScanner, failure{403, "not_scanner", "Another user scanned this ticket."}},
-	{qrlogin.ErrInvalidConfirmToken, failure{403, "invalid_confirm_token", "The confirm_token is not the live one of this ticket."}},
-	{qrlogin.ErrTicketExpired, failure{410, "ticket_expired", "The ticket has expired; start again."}},
-	{qrlogin.ErrQRExpired, failure{410, "qr_expired", "This QR code was replaced; scan the one on the screen now."}},
-	{qrlogin.ErrAlreadyScanned, failure{409, "already_scanned", "Another user scanned this ticket first."}},
-	{qrlogin.ErrInvalidDeviceCode, failure{401, "invalid_device_code", "The device_code is not this ticket's."}},
-	{qrlogin.ErrInvalidClient, *errClientCredentials},
-	{qrlogin.ErrUnauthorizedClient, failure{400, "unauthorized_client", "The client may not use this way of asking."}},
-	{qrlogin.ErrInvalidCodeChallenge, failure{400, "invalid_code_challenge", "code_challenge must be base64url of a SHA-256, with code_challenge_method=S256."}},
-	{qrlogin.ErrAuthorizationPending, failure{400, "authorization_pending", "The phone has not decided yet."}},
-	{qrlogin.ErrSlowDown, failure{400, "slow_down", "Poll at the interval you were told."}},
-	{qrlogin.ErrAccessDenied, failure{400, "access_denied", "The login was refused."}},
-	{qrlogin.ErrExpiredToken, failure{400, "expired_token", "The login took too long; start again."}},
-	{qrlogin.ErrInvalidGrant, failure{400, "invalid_grant", "The grant is unknown, used, or not this client's."}},
-	{auth.ErrInvalidGrant, failure{400, "invalid_grant", "The grant is unknown, used, or not this client's."}},
-	{auth.ErrInvalidScope, failure{400, "invalid_scope", "This scope is more than the client, or the grant, may have."}},
-	{auth.ErrInvalidToken, failure{401, "invalid_token", "The access token is not valid."}},
-	{auth.ErrInvalidCredential, failure{401, "invalid_credential", "The credential was not accepted."}},
-	{hub.ErrClosed, *errOverloaded},
-	{auth.ErrUnknownProvider, failure{404, "not_found", "There is no such provider."}},
+	{qrlogin.ErrNotFound, newFailure(404, "ticket_not_found", "There is no such ticket.")},
+	{qrlogin.ErrInvalidState, newFailure(409, "invalid_state", "The ticket is past this move, or not there yet.")},
+	{qrlogin.ErrNotScanner, newFailure(403, "not_scanner", "Another user scanned this ticket.")},
+	{qrlogin.ErrInvalidConfirmToken, newFailure(403, "invalid_confirm_token", "The confirm_token is not the live one of this ticket.")},
+	{qrlogin.ErrTicketExpired, newFailure(410, "ticket_expired", "The ticket has expired; start again.")},
+	{qrlogin.ErrQRExpired, newFailure(410, "qr_expired", "This QR code was replaced; scan the one on the screen now.")},
+	{qrlogin.ErrAlreadyScanned, newFailure(409, "already_scanned", "Another user scanned this ticket first.")},
+	{qrlogin.ErrInvalidDeviceCode, newFailure(401, "invalid_device_code", "The device_code is not this ticket's.")},
+	{qrlogin.ErrInvalidClient, errClientCredentials},
+	{qrlogin.ErrUnauthorizedClient, newFailure(400, "unauthorized_client", "The client may not use this way of asking.")},
+	{qrlogin.ErrInvalidCodeChallenge, newFailure(400, "invalid_code_challenge", "code_challenge must be base64url of a SHA-256, with code_challenge_method=S256.")},
+	{qrlogin.ErrAuthorizationPending, newFailure(400, "authorization_pending", "The phone has not decided yet.")},
+	{qrlogin.ErrSlowDown, newFailure(400, "slow_down", "Poll at the interval you were told.")},
+	{qrlogin.ErrAccessDenied, newFailure(400, "access_denied", "The login was refused.")},
+	{qrlogin.ErrExpiredToken, newFailure(400, "expired_token", "The login took too long; start again.")},
+	{qrlogin.ErrInvalidGrant, newFailure(400, "invalid_grant", "The grant is unknown, used, or not this client's.")},
+	{auth.ErrInvalidGrant, newFailure(400, "invalid_grant", "The grant is unknown, used, or not this client's.")},
+	{auth.ErrInvalidScope, newFailure(400, "invalid_scope", "This scope is more than the client, or the grant, may have.")},
+	{auth.ErrInvalidToken, newFailure(401, "invalid_token", "The access token is not valid.")},
+	{auth.ErrInvalidCredential, newFailure(401, "invalid_credential", "The credential was not accepted.")},
+	{auth.ErrUnknownProvider, newFailure(404, "not_found", "There is no such provider.")},
+	{auth.ErrBanned, newFailure(403, "user_banned", "This account cannot be used at the moment.")},
+	{auth.ErrSessionLimit, newFailure(403, "session_limit", "This account is signed in as often as it may be; end another session first.")},
+	{auth.ErrSessionEnded, newFailure(401, "invalid_token", "The session has ended.")},
+	{auth.ErrUnknownSession, newFailure(404, "not_found", "There is no such session.")},
+	{auth.ErrPhoneOnly, errPhoneToken},
+	{auth.ErrInvalidBan, newFailure(400, "invalid_request", "There is nobody and no network like that to ban, or the reason is too long.")},
+	{auth.ErrUnknownBan, newFailure(404, "not_found", "There is no such ban.")},
+	{auth.ErrTooManyBans, newFailure(409, "too_many_bans", "There are as many bans as can be; lift some, or ban a larger network.")},
+	{hub.ErrClosed, errOverloaded},
 }
 
 // explain finds the answer to an error.
 func explain(err error) *failure {
 	var own *failure
-	if errors.As(err, &own) {
+	var evicted *hub.Refusal
+	switch {
+	case errors.As(err, &own):
 		return own
+	case errors.As(err, &evicted): // who waited when their network was banned
+		return errNetworkBanned
 	}
 	for i := range table {
 		if errors.Is(err, table[i].err) {
-			return &table[i].failure
+			return table[i].failure
 		}
 	}
 	if unavailable(err) {
@@ -164,9 +193,7 @@ func HandshakeError(w http.ResponseWriter, r *http.Request, status int, _ error)
 func writeFailure(w http.ResponseWriter, r *http.Request, f *failure) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	if f.status == 429 || f.status == 503 {
-		h.Set("Retry-After", strconv.Itoa(retryAfter))
-	}
+	f.setRetryAfter(h)
 	if f.status == 401 {
 		h.Set("WWW-Authenticate", challenge(r, f))
 	}

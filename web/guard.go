@@ -13,6 +13,8 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
+
+	"scanlogin/auth"
 )
 
 type contextKey int
@@ -81,18 +83,44 @@ func (s *Server) headers(next http.Handler) http.Handler {
 // guard holds the rules that no request escapes.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := s.refuseBanned(r); err != nil {
+			s.tell(w, r, err)
+			return
+		}
 		if tokenInURL(r) {
 			s.fail(w, r, errTokenInURL)
 			return
 		}
 		if !slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, r.Method) && s.crossOrigin(r) {
-			s.log.LogAttrs(r.Context(), slog.LevelWarn, "origin refused: allow it with origins if it is yours",
-				slog.String("request_id", requestID(r)), slog.String("origin", clip(r.Header.Get("Origin"))))
-			s.fail(w, r, errCrossOrigin)
+			s.fail(w, r, s.originRefused(r))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// refuseBanned keeps banned networks out. The hub sees to the connections that
+// are open, or come in while the ban does (hub.Evict). Operators' probes say the
+// same to everybody, or a careless ban would take the instance down.
+func (s *Server) refuseBanned(r *http.Request) error {
+	from := s.clientAddr(r)
+	if !from.IsValid() || slices.Contains([]string{"/livez", "/readyz", "/version"}, r.URL.Path) {
+		return nil
+	}
+	look, cancel := bounded(r)
+	defer cancel()
+	banned, err := s.auth.NetworkBanned(look.Context(), from)
+	if banned {
+		err = errNetworkBanned
+	}
+	return err
+}
+
+// originRefused leaves a line for whoever forgot to allow an origin of theirs.
+func (s *Server) originRefused(r *http.Request) error {
+	s.log.LogAttrs(r.Context(), slog.LevelWarn, "origin refused: allow it with origins if it is yours",
+		slog.String("request_id", requestID(r)), slog.String("origin", clip(r.Header.Get("Origin"))))
+	return errCrossOrigin
 }
 
 // clip bounds what a stranger can write into a log line.
@@ -121,13 +149,26 @@ func (s *Server) crossOrigin(r *http.Request) bool {
 	case "":
 		return origin != "" && !s.allowed(origin)
 	}
-	return !slices.Contains(s.config.Origins, origin)
+	return origin == s.config.PublicURL || !s.allowed(origin)
 }
 
-// allowed says whether an Origin is exactly the public URL's or a configured
-// one.
-func (s *Server) allowed(origin string) bool {
-	return origin != "" && (origin == s.config.PublicURL || slices.Contains(s.config.Origins, origin))
+// allowed says whether an Origin is exactly one whose pages may call this
+// server.
+func (s *Server) allowed(origin string) bool { return s.general(origin) || s.origins[origin] }
+
+// general says whether an Origin is exactly one that every client has: the
+// public URL's, or a configured one.
+func (s *Server) general(origin string) bool {
+	return origin == s.config.PublicURL || slices.Contains(s.config.Origins, origin)
+}
+
+// mayName refuses a client to the pages of an origin that only others have.
+func (s *Server) mayName(r *http.Request, client auth.Client) error {
+	origin := r.Header.Get("Origin")
+	if s.origins[origin] && !s.general(origin) && !slices.Contains(client.Origins, origin) {
+		return s.originRefused(r)
+	}
+	return nil
 }
 
 // cors lets pages of allowed origins call the API, never with cookies, and

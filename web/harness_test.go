@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -59,11 +60,17 @@ type setup struct {
 	origins   []string
 	proxies   []string
 	tickets   qrlogin.Config
+	auth      auth.Config // its lives
+	clients   []auth.Client
 	hub       hub.Config
+	limits    bool        // wrong tries are counted
 	store     sharedStore // nil: memory
 	noUsers   bool        // nobody can sign in on the phone pages
-	direct    bool        // no network: requests go straight to the handler, also in a bubble
+	direct    bool        // no network: requests go straight to the handler, sockets over pipes, also in a bubble
 }
+
+// What opens the admin calls of a test.
+const adminToken, otherAdminToken = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 
 // site is the whole server but the program around it.
 type site struct {
@@ -76,8 +83,10 @@ type site struct {
 	store   *counted
 	log     *lines
 	handler http.Handler
+	admin   http.Handler
 	client  *http.Client
 	server  *http.Server // as it listens; nil when direct
+	pipes   *pipes       // when direct
 }
 
 // lines is a log to read while it is written.
@@ -96,20 +105,6 @@ func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
-}
-
-// direct sends requests straight to a handler.
-type direct struct{ handler http.Handler }
-
-func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
-	in := httptest.NewRequestWithContext(r.Context(), r.Method, r.URL.String(), r.Body)
-	in.Header, in.ContentLength = r.Header, r.ContentLength
-	if r.Host != "" {
-		in.Host = r.Host
-	}
-	w := httptest.NewRecorder()
-	d.handler.ServeHTTP(w, in)
-	return w.Result(), nil
 }
 
 func newSite(t testing.TB, c setup) *site {
@@ -133,23 +128,27 @@ func newSite(t testing.TB, c setup) *site {
 	}
 	clients, metrics := auth.Clients(s.public), NewMetrics("test")
 	clients["other"] = auth.Client{ID: "other", Name: "Other", Kind: "web", Scopes: []string{"openid"}}
-	s.auth = auth.New(store, auth.Config{
-		Issuer: s.public, Clients: clients, Logger: log,
-		Providers: map[string]auth.Provider{"demo": demo.New(users)},
-	})
-	c.tickets.PublicURL, c.tickets.Clients = s.public, clients
+	for _, client := range c.clients {
+		clients[client.ID] = client
+	}
 	c.hub.Logger, c.hub.HandshakeError = log, HandshakeError
 	s.hub = hub.New(store, c.hub)
+	c.auth.Issuer, c.auth.Clients, c.auth.Logger = s.public, clients, log
+	c.auth.Providers = map[string]auth.Provider{"demo": demo.New(users)}
+	c.auth.NetworksBanned = func(banned func(netip.Addr) bool) { s.hub.Evict(banned, hub.BadMessage, "network_banned") }
+	s.auth = auth.New(store, c.auth)
+	c.tickets.PublicURL, c.tickets.Clients = s.public, clients
 	config := Config{
 		PublicURL: s.public, Origins: c.origins, Clients: clients, Provider: "demo", DemoUsers: users,
 		Heartbeat: 25 * time.Second, SessionTTL: 720 * time.Hour, Version: "test",
+		Limits: c.limits, AdminTokens: []string{adminToken, otherAdminToken}, Store: store,
 		Ping: store.Ping, Derive: store.Derive, Metrics: metrics, Logger: log,
 	}
 	for _, p := range c.proxies {
 		config.TrustedProxies = append(config.TrustedProxies, netip.MustParsePrefix(p))
 	}
 	s.web = New(qrlogin.New(store, s.auth, c.tickets), s.auth, s.hub, config)
-	s.handler = s.web.Handler()
+	s.handler, s.admin = s.web.Handler(), s.web.Admin()
 	s.run(c, store, server)
 	return s
 }
@@ -160,17 +159,6 @@ func (s *site) run(c setup, store sharedStore, server *httptest.Server) {
 	rooms.Go(func() { s.auth.Run(ctx) })
 	rooms.Go(func() { s.hub.Run(ctx) })
 	s.client = s.browser()
-	if c.direct {
-		server.Listener.Close()
-		s.client.Transport = direct{s.handler}
-	} else {
-		server.Config = &http.Server{
-			Handler: s.handler, MaxHeaderBytes: 16 << 10,
-			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
-		}
-		server.Start()
-		s.server = server.Config
-	}
 	s.t.Cleanup(func() {
 		s.client.CloseIdleConnections()
 		server.CloseClientConnections()
@@ -179,6 +167,21 @@ func (s *site) run(c setup, store sharedStore, server *httptest.Server) {
 		server.Close()
 		store.Close()
 	})
+	if c.direct {
+		server.Listener.Close()
+		s.client.Transport = direct{s.handler}
+		s.pipes = &pipes{accept: make(chan net.Conn), done: make(chan struct{})}
+		sockets := &http.Server{Handler: s.handler}
+		rooms.Go(func() { sockets.Serve(s.pipes) })
+		s.t.Cleanup(func() { sockets.Close() })
+	} else {
+		server.Config = &http.Server{
+			Handler: s.handler, MaxHeaderBytes: 16 << 10,
+			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+		}
+		server.Start()
+		s.server = server.Config
+	}
 }
 
 // browser is a client with cookies of its own that shows redirects.

@@ -1,8 +1,12 @@
 package web
 
 import (
+	"crypto/sha256"
+	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"scanlogin/auth"
 	"scanlogin/qrlogin"
@@ -29,7 +33,12 @@ func (s *Server) handleToken(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	tokens, err := s.grant(r, form)
-	if err != nil {
+	switch {
+	case errors.Is(err, auth.ErrBanned):
+		return auth.ErrInvalidGrant // what the session gave is worth nothing any more
+	case errors.Is(err, auth.ErrSessionLimit):
+		return qrlogin.ErrAccessDenied
+	case err != nil:
 		return err
 	}
 	return s.ok(w, http.StatusOK, tokenAnswer(tokens))
@@ -65,8 +74,13 @@ func (s *Server) grant(r *http.Request, form url.Values) (auth.Tokens, error) {
 	return auth.Tokens{}, errUnsupportedGrant
 }
 
+// nobody is compared with when a client is unknown: a secret that none has, for
+// the same answer in the same time.
+var nobody = auth.Client{SecretHashes: [][]byte{make([]byte, sha256.Size)}}
+
 // authenticateClient is RFC 6749 section 2.3: HTTP Basic or the body, never
-// both. All built-in clients are public; Basic with an empty secret names one.
+// both. Basic with an empty secret names a public client, which has nothing
+// that could be guessed.
 func (s *Server) authenticateClient(r *http.Request, form url.Values) (auth.Client, error) {
 	id, secret := form.Get("client_id"), form.Get("client_secret")
 	if user, password, ok := r.BasicAuth(); ok {
@@ -78,19 +92,106 @@ func (s *Server) authenticateClient(r *http.Request, form url.Values) (auth.Clie
 		id, secret = headerID, headerSecret
 	}
 	client, ok := s.config.Clients[id]
-	if !ok || secret != "" {
-		return auth.Client{}, errClientCredentials
+	if !ok {
+		client = nobody
 	}
-	return client, nil
+	if err := s.mayName(r, client); err != nil {
+		return auth.Client{}, err
+	}
+	if !client.Confidential() && secret == "" {
+		return client, nil
+	}
+	return client, s.guess(r, clientSecrets, id, func() error {
+		if !client.Authenticate(secret) {
+			return errClientCredentials
+		}
+		return nil
+	})
+}
+
+// handleRevoke is RFC 7009: the session of the token ends.
+func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request) error {
+	form, err := decodeForm(w, r)
+	if err != nil {
+		return err
+	}
+	client, err := s.authenticateClient(r, form)
+	switch {
+	case err != nil:
+		return err
+	case form.Get("token") == "":
+		return errInvalidRequest
+	}
+	if err := s.auth.Revoke(r.Context(), client.ID, form.Get("token")); err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// introspection is RFC 7662 section 2.2; of a token that stands for nothing,
+// only Active.
+type introspection struct {
+	Active    bool     `json:"active"`
+	Scope     string   `json:"scope,omitzero"`
+	ClientID  string   `json:"client_id,omitzero"`
+	TokenType string   `json:"token_type,omitzero"` // an access token's
+	Expires   int64    `json:"exp,omitzero"`        // seconds since 1970, like all times here
+	IssuedAt  int64    `json:"iat,omitzero"`
+	NotBefore int64    `json:"nbf,omitzero"` // an access token's
+	Subject   string   `json:"sub,omitzero"`
+	Audience  string   `json:"aud,omitzero"` // an access token's
+	Issuer    string   `json:"iss,omitzero"`
+	ID        string   `json:"jti,omitzero"` // an access token's
+	SID       string   `json:"sid,omitzero"`
+	AMR       []string `json:"amr,omitzero"`
+	AuthTime  int64    `json:"auth_time,omitzero"`
+}
+
+// handleIntrospect is for clients that can prove who they are (RFC 7662 section
+// 2.1): what is in a token is nobody else's business.
+func (s *Server) handleIntrospect(w http.ResponseWriter, r *http.Request) error {
+	form, err := decodeForm(w, r)
+	if err != nil {
+		return err
+	}
+	client, err := s.authenticateClient(r, form)
+	switch {
+	case err != nil:
+		return err
+	case !client.Confidential():
+		return errClientCredentials
+	case form.Get("token") == "":
+		return errInvalidRequest
+	}
+	found, err := s.auth.Introspect(r.Context(), client.ID, form.Get("token"))
+	if err != nil {
+		return err
+	}
+	return s.ok(w, http.StatusOK, s.introspected(found))
+}
+
+func (s *Server) introspected(t auth.Introspection) introspection {
+	if !t.Active {
+		return introspection{}
+	}
+	out := introspection{
+		Active: true, Scope: t.Scope, ClientID: t.ClientID, Expires: t.Expires.Unix(), IssuedAt: t.IssuedAt.Unix(),
+		Subject: t.Sub, Issuer: s.config.PublicURL, SID: t.SID, AMR: t.AMR, AuthTime: t.AuthTime.Unix(),
+	}
+	if !t.Refresh {
+		out.TokenType, out.NotBefore, out.Audience, out.ID = "Bearer", out.IssuedAt, t.Audience, t.ID
+	}
+	return out
 }
 
 // handleUserinfo says who the bearer is.
 func (s *Server) handleUserinfo(w http.ResponseWriter, r *http.Request) error {
-	token, err := bearer(r, errNoCredential)
-	if err != nil {
-		return err
+	p, err := s.asking(r)
+	if errors.Is(err, auth.ErrBanned) {
+		return auth.ErrInvalidToken // their session has ended
 	}
-	p, err := s.auth.Verify(r.Context(), token)
 	if err != nil {
 		return err
 	}
@@ -103,25 +204,37 @@ func (s *Server) handleUserinfo(w http.ResponseWriter, r *http.Request) error {
 
 // metadata is RFC 8414 section 2, with RFC 8628 section 4.
 type metadata struct {
-	Issuer              string   `json:"issuer"`
-	Token               string   `json:"token_endpoint"`
-	DeviceAuthorization string   `json:"device_authorization_endpoint"`
-	Userinfo            string   `json:"userinfo_endpoint"`
-	JWKS                string   `json:"jwks_uri"`
-	Scopes              []string `json:"scopes_supported"`
-	ResponseTypes       []string `json:"response_types_supported"`
-	Grants              []string `json:"grant_types_supported"`
-	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
-	ChallengeMethods    []string `json:"code_challenge_methods_supported"`
+	Issuer                   string   `json:"issuer"`
+	Token                    string   `json:"token_endpoint"`
+	DeviceAuthorization      string   `json:"device_authorization_endpoint"`
+	Revocation               string   `json:"revocation_endpoint"`
+	Introspection            string   `json:"introspection_endpoint"`
+	Userinfo                 string   `json:"userinfo_endpoint"`
+	JWKS                     string   `json:"jwks_uri"`
+	Scopes                   []string `json:"scopes_supported"`
+	ResponseTypes            []string `json:"response_types_supported"`
+	Grants                   []string `json:"grant_types_supported"`
+	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
+	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
+	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	ChallengeMethods         []string `json:"code_challenge_methods_supported"`
 }
 
 func (s *Server) handleMetadata(w http.ResponseWriter, r *http.Request) error {
-	base := s.config.PublicURL
+	base, methods := s.config.PublicURL, []string{"none", "client_secret_basic", "client_secret_post"}
+	scopes := map[string]bool{}
+	for _, client := range s.config.Clients {
+		for _, scope := range client.Scopes {
+			scopes[scope] = true
+		}
+	}
 	return s.public(w, r, "application/json", frame(metadata{
 		Issuer: base, Token: base + "/oauth/token", DeviceAuthorization: base + "/oauth/device_authorization",
+		Revocation: base + "/oauth/revoke", Introspection: base + "/oauth/introspect",
 		Userinfo: base + "/oauth/userinfo", JWKS: base + "/.well-known/jwks.json",
-		Scopes: []string{"openid", "profile", auth.Phone}, ResponseTypes: []string{},
-		Grants: []string{deviceCodeGrant, "refresh_token"}, AuthMethods: []string{"none"},
+		Scopes: slices.Sorted(maps.Keys(scopes)), ResponseTypes: []string{},
+		Grants:           []string{deviceCodeGrant, "refresh_token"},
+		TokenAuthMethods: methods, RevocationAuthMethods: methods, IntrospectionAuthMethods: methods[1:],
 		ChallengeMethods: []string{"S256"},
 	}))
 }

@@ -41,6 +41,7 @@ func TestCrossSiteRequestForgery(t *testing.T) {
 	routes := [][2]string{
 		{"POST", "/v1/tickets"}, {"POST", "/v1/scan"}, {"POST", "/v1/tickets/" + b64id + "/confirm"}, {"POST", "/v1/tickets/" + b64id + "/deny"},
 		{"POST", "/v1/signin/demo"}, {"DELETE", "/v1/tickets/" + b64id}, {"POST", "/oauth/token"}, {"POST", "/oauth/device_authorization"},
+		{"POST", "/oauth/revoke"}, {"POST", "/oauth/introspect"}, {"DELETE", "/v1/sessions"}, {"DELETE", "/v1/sessions/x"},
 		{"POST", "/session"}, {"POST", "/signout"}, {"POST", "/s/signin"}, {"POST", "/s/signout"}, {"POST", "/s/scan"}, {"POST", "/s/decide"},
 		{"PUT", "/v1/tickets"}, {"POST", "/nowhere"},
 	}
@@ -79,7 +80,7 @@ func TestForeignOriginsGetNoCORS(t *testing.T) {
 		}
 		return names
 	}
-	paths := []string{"/v1/tickets", l.path(""), "/v1/scan", "/oauth/token", "/oauth/userinfo"}
+	paths := []string{"/v1/tickets", l.path(""), "/v1/scan", "/v1/sessions", "/oauth/token", "/oauth/userinfo"}
 	for _, path := range paths {
 		for _, origin := range []string{friend, public} {
 			a := s.want(204, "", "OPTIONS", path, nil, "Origin", origin, "Access-Control-Request-Method", "POST")
@@ -138,7 +139,7 @@ func TestHostHeaderInjection(t *testing.T) {
 		}
 	}
 	metadata := s.want(200, "", "GET", "/.well-known/oauth-authorization-server", nil, evil...)
-	if metadata.text("issuer") != public || strings.Count(metadata.raw, public) != 5 {
+	if metadata.text("issuer") != public || strings.Count(metadata.raw, public) != 7 {
 		t.Errorf("metadata: %s", metadata.raw)
 	}
 	for _, path := range []string{"/", "/s", "/s/x", "/.well-known/jwks.json", "/nowhere", "/qr-login.js"} {

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
@@ -46,8 +46,8 @@ type pages struct {
 
 func loadPages() *pages {
 	p := &pages{templates: map[string]*template.Template{}, words: map[string]map[string]string{}}
-	shared := template.Must(template.ParseFS(sources, "templates/layout.html", "templates/icons.html"))
-	for _, name := range []string{"index", "signin", "open", "code", "decide", "result", "message"} {
+	shared := template.Must(template.ParseFS(sources, "templates/layout.html", "templates/icons.html", "templates/signedout.html"))
+	for _, name := range []string{"index", "account", "signin", "open", "code", "decide", "result", "message"} {
 		p.templates[name] = template.Must(template.Must(shared.Clone()).ParseFS(sources, "templates/"+name+".html"))
 	}
 	for _, lang := range languages {
@@ -82,6 +82,12 @@ func (p page) T(key string, args ...any) string {
 		return text
 	}
 	return fmt.Sprintf(text, args...)
+}
+
+// Ends are why a session may have ended (contract section 5); signed_out.<why>
+// has the words.
+func (page) Ends() []auth.Reason {
+	return []auth.Reason{auth.Replaced, auth.Logout, auth.Revoked, auth.Reuse, auth.Expired, auth.Banned}
 }
 
 // InLanguage is the address of this page in another language.
@@ -131,9 +137,6 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, data any
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept-Language, Cookie")
 	h.Set("Content-Security-Policy", s.csp())
-	if status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", strconv.Itoa(retryAfter))
-	}
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
 	return nil
@@ -182,7 +185,23 @@ type messagePage struct {
 	page
 	Heading, Text, Next string
 	Again               string // where trying again may help; empty: it won't
+	Back, BackWord      string // where to go on
 	RequestID           string
+}
+
+// wayBack is the page that a request belongs to, and the word for it.
+func wayBack(path string, v *visitor) (page, word string) {
+	switch {
+	case strings.HasPrefix(path, accountPath):
+		return accountPath, "account.title"
+	case strings.HasPrefix(path, devicesPath):
+		return devicesPath, "account.title"
+	case path == "/s/signin":
+		return wanted(v, v.form.Get("proof")), "message.back"
+	case path == "/" || path == "/signout":
+		return "/", "message.back"
+	}
+	return "/s", "message.type_code"
 }
 
 // failPage answers a person's request with an error. The words of a code are
@@ -204,13 +223,18 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, v *visitor, er
 			key = "message.invalid_request"
 		}
 	}
-	again := ""
-	if f.status >= 500 {
-		again = here
+	m := messagePage{page: p, Heading: key + ".heading", Text: key + ".text", Next: key + ".next", RequestID: requestID(r)}
+	if f != errNetworkBanned { // nothing of ours is open to it
+		m.Back, m.BackWord = wayBack(r.URL.Path, v)
 	}
-	err = s.render(w, f.status, "message", messagePage{
-		page: p, Heading: key + ".heading", Text: key + ".text", Next: key + ".next", Again: again, RequestID: requestID(r),
-	})
+	if _, other := p.words[m.Next+"_devices"]; other && m.BackWord == "account.title" {
+		m.Next += "_devices"
+	}
+	if f.status >= 500 {
+		m.Again = here
+	}
+	f.setRetryAfter(w.Header())
+	err = s.render(w, f.status, "message", m)
 	if err != nil {
 		s.fail(w, r, err)
 	}
@@ -219,7 +243,10 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, v *visitor, er
 func (s *Server) pageRoutes(r chi.Router) {
 	get(r, "/", s.page(webCookie, s.handleIndex))
 	r.Post("/session", s.api(s.handleSession))
+	r.Post("/session/token", s.api(s.handleSessionToken))
 	r.Post("/signout", s.page(webCookie, s.handleSignOut))
+	s.listRoutes(r, webCookie)
+	s.listRoutes(r, phoneCookie)
 	get(r, "/s", s.page(phoneCookie, s.handleCodePage))
 	get(r, "/s/{qr_token}", s.page(phoneCookie, s.handleOpenPage))
 	r.Post("/s/signin", s.page(phoneCookie, s.handleSignInPage))
@@ -272,18 +299,18 @@ func (s *Server) handleSession(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) handleSignOut(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	return s.signOut(w, r, webCookie, v, "/")
+	return s.signOut(w, r, v, "/")
 }
 
 // signOut ends the page's session; the cookie stays, signed out, with the
 // chosen language.
-func (s *Server) signOut(w http.ResponseWriter, r *http.Request, c cookie, v *visitor, next string) error {
-	if v.SID != "" {
-		if err := s.auth.End(r.Context(), v.Sub, v.SID); err != nil {
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request, v *visitor, next string) error {
+	if v.signedIn() {
+		if err := s.auth.End(r.Context(), v.who, v.SID); err != nil && !errors.Is(err, auth.ErrSessionEnded) {
 			return err
 		}
 	}
-	if err := s.remember(w, r, c, visit{Lang: v.Lang, Nonce: v.Nonce}); err != nil {
+	if err := s.remember(w, r, v.cookie, visit{Lang: v.Lang, Nonce: v.Nonce}); err != nil {
 		return err
 	}
 	return seeOther(w, next)

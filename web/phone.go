@@ -41,13 +41,18 @@ type factsWire struct {
 	AgeSeconds int64  `json:"age_seconds"`
 }
 
-// phone is who asks, when it is a phone that signed in itself.
-func (s *Server) phone(r *http.Request) (auth.Identity, error) {
+// asking is who asks, by their access token.
+func (s *Server) asking(r *http.Request) (auth.Principal, error) {
 	token, err := bearer(r, errNoCredential)
 	if err != nil {
-		return auth.Identity{}, err
+		return auth.Principal{}, err
 	}
-	p, err := s.auth.Verify(r.Context(), token)
+	return s.auth.Verify(r.Context(), token)
+}
+
+// phone is who asks, when it is a phone that signed in itself.
+func (s *Server) phone(r *http.Request) (auth.Identity, error) {
+	p, err := s.asking(r)
 	if err != nil {
 		return auth.Identity{}, err
 	}
@@ -69,7 +74,7 @@ func (s *Server) handleScan(w http.ResponseWriter, r *http.Request) error {
 	if (in.QR == "") == (in.UserCode == "") {
 		return errInvalidRequest
 	}
-	found, err := s.tickets.Scan(r.Context(), qrlogin.Scan{QR: in.QR, UserCode: in.UserCode}, by)
+	found, err := s.scan(r, qrlogin.Scan{QR: in.QR, UserCode: in.UserCode}, by)
 	if err != nil {
 		return err
 	}
@@ -83,6 +88,20 @@ func (s *Server) handleScan(w http.ResponseWriter, r *http.Request) error {
 			AgeSeconds: int64(found.Age.Seconds()),
 		},
 	})
+}
+
+// scan is the scan of the page or the app that asks. A code that is typed could
+// be guessed.
+func (s *Server) scan(r *http.Request, what qrlogin.Scan, by auth.Identity) (found qrlogin.Found, err error) {
+	try := func() error {
+		found, err = s.tickets.Scan(r.Context(), what, by)
+		return err
+	}
+	if what.UserCode == "" {
+		return found, try()
+	}
+	err = s.guess(r, typedCodes, by.Sub(), try)
+	return found, err
 }
 
 type statusWire struct {
@@ -184,11 +203,20 @@ func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 	if in.Credential == "" {
 		return errInvalidRequest
 	}
-	tokens, err := s.auth.SignIn(r.Context(), chi.URLParam(r, "provider"), in.Credential, s.device(r))
+	tokens, err := s.signIn(r, chi.URLParam(r, "provider"), in.Credential)
 	if err != nil {
 		return err
 	}
 	return s.ok(w, http.StatusOK, tokenAnswer(tokens))
+}
+
+// signIn signs in the device that asks.
+func (s *Server) signIn(r *http.Request, provider, credential string) (tokens auth.Tokens, err error) {
+	err = s.guess(r, credentials, "", func() error {
+		tokens, err = s.auth.SignIn(r.Context(), provider, credential, s.device(r), s.facts(r).Place())
+		return err
+	})
+	return tokens, err
 }
 
 // device is the asking device in parsed words, for the session it gets.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 type signinPage struct {
 	page
 	QR, Proof, Provider string
+	Next                string // the page to come back to, if it is no login: devicesPath
 	DemoUsers           []string
 	Error               string
 }
@@ -132,7 +134,7 @@ func (s *Server) codePage(w http.ResponseWriter, r *http.Request, v *visitor, st
 }
 
 func (s *Server) signinPage(w http.ResponseWriter, r *http.Request, v *visitor, status int, data signinPage) error {
-	data.page = s.newPage(r, v, "signin.title", openPath(data.QR, data.Proof))
+	data.page = s.newPage(r, v, "signin.title", cmp.Or(data.Next, openPath(data.QR, data.Proof)))
 	data.Provider, data.DemoUsers = s.config.Provider, s.config.DemoUsers
 	return s.render(w, status, "signin", data)
 }
@@ -145,9 +147,9 @@ func (s *Server) handleSignInPage(w http.ResponseWriter, r *http.Request, v *vis
 	if err != nil {
 		return err
 	}
-	tokens, err := s.auth.SignIn(r.Context(), v.form.Get("provider"), v.form.Get("credential"), s.device(r))
+	tokens, err := s.signIn(r, v.form.Get("provider"), v.form.Get("credential"))
 	if errors.Is(err, auth.ErrInvalidCredential) {
-		return s.signinPage(w, r, v, http.StatusUnauthorized, signinPage{QR: qr, Proof: proof, Error: "signin.wrong"})
+		return s.signinPage(w, r, v, http.StatusUnauthorized, signinPage{QR: qr, Proof: proof, Next: next(v), Error: "signin.wrong"})
 	}
 	if err != nil {
 		return err
@@ -162,11 +164,24 @@ func (s *Server) handleSignInPage(w http.ResponseWriter, r *http.Request, v *vis
 			return err
 		}
 	}
-	return seeOther(w, openPath(qr, proof))
+	return seeOther(w, wanted(v, proof))
+}
+
+// next is the page to come back to, if it is one that there is.
+func next(v *visitor) string {
+	if v.form.Get("next") == devicesPath {
+		return devicesPath
+	}
+	return ""
+}
+
+// wanted is the page that somebody signs in for.
+func wanted(v *visitor, proof string) string {
+	return cmp.Or(next(v), openPath(v.form.Get("qr"), proof))
 }
 
 func (s *Server) handlePhoneSignOut(w http.ResponseWriter, r *http.Request, v *visitor) error {
-	return s.signOut(w, r, phoneCookie, v, openPath(v.form.Get("qr"), v.form.Get("proof")))
+	return s.signOut(w, r, v, openPath(v.form.Get("qr"), v.form.Get("proof")))
 }
 
 // handleScanPage scans and shows what is asking. Posting the form again (a
@@ -188,7 +203,7 @@ func (s *Server) handleScanPage(w http.ResponseWriter, r *http.Request, v *visit
 	if err != nil {
 		return err
 	}
-	found, err := s.tickets.Scan(r.Context(), scan, v.who.Identity())
+	found, err := s.scan(r, scan, v.who.Identity())
 	if errors.Is(err, qrlogin.ErrInvalidState) && s.answered(r, v, found.TicketID) {
 		return seeOther(w, "/s/result/"+found.TicketID) // the form of an answered question again
 	}
@@ -237,7 +252,7 @@ func (s *Server) handleDecidePage(w http.ResponseWriter, r *http.Request, v *vis
 		if err := s.deny(r, id, token, by, false); err != nil {
 			return err
 		}
-		return s.signOut(w, r, phoneCookie, v, "/s")
+		return s.signOut(w, r, v, "/s")
 	default:
 		return errInvalidRequest
 	}

@@ -108,6 +108,7 @@ func TestLinkPreviewNeverScans(t *testing.T) {
 	seq := s.want(200, "", "GET", l.path(""), nil, bearerOf(l.deviceCode)...).seq()
 	stranger, alice := newPerson(s), newPerson(s)
 	alice.signIn("alice")
+	phone := s.phone("alice")
 	for range 20 {
 		pageIs(t, stranger.open(l.qr), 200, "Sign in")
 		pageIs(t, alice.open(l.qr), 200, "A login is waiting")
@@ -117,7 +118,7 @@ func TestLinkPreviewNeverScans(t *testing.T) {
 			}
 		}
 		s.sendWith(alice.http, s.request("HEAD", strings.TrimPrefix(l.qr, s.public), nil))
-		s.send("GET", strings.TrimPrefix(l.qr, s.public), nil, bearerOf(s.phone("alice"))...)
+		s.send("GET", strings.TrimPrefix(l.qr, s.public), nil, bearerOf(phone)...)
 	}
 	after := s.want(200, "", "GET", l.path(""), nil, bearerOf(l.deviceCode)...)
 	if after.text("status") != "pending" || after.seq() != seq {

@@ -14,7 +14,7 @@ func TestWrongMethodsAreRefused(t *testing.T) {
 	s := newSite(t, setup{})
 	allowed := map[string][]string{}
 	chi.Walk(s.handler.(chi.Routes), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
-		path := strings.NewReplacer("{ticket_id}", b64id, "{qr_token}", "x", "{provider}", "demo").Replace(route)
+		path := strings.NewReplacer("{ticket_id}", b64id, "{qr_token}", "x", "{provider}", "demo", "{session_id}", "x").Replace(route)
 		allowed[path] = append(allowed[path], method)
 		return nil
 	})

@@ -29,9 +29,12 @@ type Config struct {
 	DemoUsers      []string                    // offered on the demo provider's sign-in page
 	Heartbeat      time.Duration               // as told to sockets
 	SessionTTL     time.Duration               // how long a page's cookie may live
+	Limits         bool                        // who guesses is slowed down
+	AdminTokens    []string                    // each opens the admin calls
 	Version        string                      // of this build
 	Ping           func(context.Context) error // the store's health
 	Derive         func(ctx context.Context, purpose string) ([]byte, error)
+	Store          Store // for what wrong tries cost
 	Metrics        *Metrics
 	Logger         *slog.Logger
 }
@@ -46,6 +49,7 @@ type Server struct {
 	qr      qrCache
 	hello   []byte
 	pages   *pages
+	origins map[string]bool // that only some clients have
 
 	leaving atomic.Bool // not ready for new traffic
 	closed  atomic.Bool // takes no new watchers
@@ -56,10 +60,16 @@ var openAPI []byte
 
 // New wires the rooms; it touches neither network nor store.
 func New(t *qrlogin.Service, a *auth.Service, h *hub.Hub, c Config) *Server {
-	return &Server{
+	s := &Server{
 		config: c, tickets: t, auth: a, hub: h, log: c.Logger,
-		hello: helloFrameFor(c.Heartbeat), pages: loadPages(),
+		hello: helloFrameFor(c.Heartbeat), pages: loadPages(), origins: map[string]bool{},
 	}
+	for _, client := range c.Clients {
+		for _, origin := range client.Origins {
+			s.origins[origin] = true
+		}
+	}
+	return s
 }
 
 // Leave takes this instance out: /readyz says 503, everything is still served.
@@ -86,6 +96,7 @@ func (s *Server) Handler() http.Handler {
 		r.Get("/tickets/{ticket_id}/events", s.api(s.handleEvents))
 		r.Get("/tickets/{ticket_id}", s.api(s.handleTicket))
 		r.Get("/tickets/{ticket_id}/decision", s.api(s.handleDecision))
+		r.Get("/sessions/current/ws", s.api(s.handleSessionSocket))
 		r.Group(func(r chi.Router) {
 			r.Use(deadline)
 			r.Post("/tickets", s.api(s.handleCreate))
@@ -96,12 +107,17 @@ func (s *Server) Handler() http.Handler {
 			r.Post("/tickets/{ticket_id}/deny", s.api(s.handleDeny))
 			r.Post("/scan", s.api(s.handleScan))
 			r.Post("/signin/{provider}", s.api(s.handleSignIn))
+			r.Get("/sessions", s.api(s.handleSessions))
+			r.Delete("/sessions", s.api(s.handleEndOtherSessions))
+			r.Delete("/sessions/{session_id}", s.api(s.handleEndSession))
 		})
 	})
 	r.Route("/oauth", func(r chi.Router) {
 		r.Use(deadline)
 		r.Post("/device_authorization", s.api(s.handleDeviceAuthorization))
 		r.Post("/token", s.api(s.handleToken))
+		r.Post("/revoke", s.api(s.handleRevoke))
+		r.Post("/introspect", s.api(s.handleIntrospect))
 		r.Get("/userinfo", s.api(s.handleUserinfo))
 	})
 	return r
@@ -136,15 +152,17 @@ func get(r chi.Router, pattern string, h http.HandlerFunc) {
 	r.Head(pattern, h)
 }
 
-// notFound tells people in words, programs in JSON.
-func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
+// tell answers an error to people in words, to programs in JSON.
+func (s *Server) tell(w http.ResponseWriter, r *http.Request, err error) {
 	api := strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasPrefix(r.URL.Path, "/oauth/")
 	if strings.Contains(r.Header.Get("Accept"), "text/html") && !api {
-		s.failPage(w, r, new(visitor), errNotFound)
+		s.failPage(w, r, new(visitor), err)
 		return
 	}
-	s.fail(w, r, errNotFound)
+	s.fail(w, r, err)
 }
+
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) { s.tell(w, r, errNotFound) }
 
 // methodNotAllowed lists what the address knows (RFC 9110 section 15.5.6). The
 // router also comes here with a method it has never heard of, whatever the

@@ -25,6 +25,10 @@ func (s *site) dial(path string, headers ...string) (*websocket.Conn, answer) {
 		h[headers[i]] = []string{headers[i+1]}
 	}
 	dialer := websocket.Dialer{HandshakeTimeout: 5 * time.Second, Subprotocols: []string{"scanlogin.v1"}, EnableCompression: true}
+	patience := 10 * time.Second
+	if s.pipes != nil {
+		dialer.NetDialContext, patience = s.pipes.dial, 24*time.Hour // of virtual time
+	}
 	conn, response, err := dialer.DialContext(s.t.Context(), "ws"+strings.TrimPrefix(s.url, "http")+path, h)
 	if response == nil {
 		s.t.Fatal(err)
@@ -37,18 +41,23 @@ func (s *site) dial(path string, headers ...string) (*websocket.Conn, answer) {
 		return nil, a
 	}
 	s.t.Cleanup(func() { conn.Close() })
-	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(patience))
 	return conn, a
 }
 
 // watch opens a socket and says what it wants to see.
 func (s *site) watch(l login, deviceCode string) *websocket.Conn {
 	s.t.Helper()
-	conn, a := s.dial(l.path("/ws"))
+	return s.watchAt(l.path("/ws"), map[string]string{"type": "watch", "device_code": deviceCode})
+}
+
+func (s *site) watchAt(path string, frame map[string]string) *websocket.Conn {
+	s.t.Helper()
+	conn, a := s.dial(path)
 	if conn == nil {
 		s.t.Fatalf("handshake: %d %s", a.status, a.raw)
 	}
-	if err := conn.WriteJSON(map[string]string{"type": "watch", "device_code": deviceCode}); err != nil {
+	if err := conn.WriteJSON(frame); err != nil {
 		s.t.Fatal(err)
 	}
 	return conn

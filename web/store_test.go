@@ -2,11 +2,15 @@ package web
 
 import (
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
+
+	"scanlogin/auth"
 	"scanlogin/qrlogin/backend"
 )
 
@@ -39,13 +43,28 @@ func mute(t *testing.T) (address string) {
 }
 
 // Contract section 2: a store that cannot be reached is 503 within 1 s, never
-// 200, 400 or 401.
+// 200, 400 or 401. With addresses it is the bans that cannot be had, without them
+// it is what each route needs.
 func TestMuteStoreIs503WithinASecond(t *testing.T) {
+	t.Run("addresses", func(t *testing.T) { muteStoreIs503(t, "", nil) })
+	t.Run("no addresses", func(t *testing.T) {
+		muteStoreIs503(t, "https://login.example", func(s *site) {
+			code := b64id + "." + strings.Repeat("A", 43)
+			for _, conn := range []*websocket.Conn{s.watch(login{id: b64id}, code), s.watchSession("eyJhbGciOiJFZERTQSIsImtpZCI6ImEiLCJ0eXAiOiJhdCtqd3QifQ.e30.c2ln")} {
+				if closeCode, _ := closed(t, conn); closeCode != 1013 {
+					t.Errorf("socket closed with %d", closeCode)
+				}
+			}
+		})
+	})
+}
+
+func muteStoreIs503(t *testing.T, publicURL string, sockets func(*site)) {
 	store, err := backend.OpenRedis(backend.RedisConfig{URL: "redis://" + mute(t) + "/0", Secret: []byte(strings.Repeat("s", 32))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSite(t, setup{store: store})
+	s := newSite(t, setup{store: store, publicURL: publicURL, clients: []auth.Client{shop}, limits: true})
 	s.want(200, "", "GET", "/livez", nil)
 	s.want(200, "", "GET", "/version", nil)
 	jwt := "eyJhbGciOiJFZERTQSIsImtpZCI6ImEiLCJ0eXAiOiJhdCtqd3QifQ.e30.c2ln"
@@ -73,15 +92,20 @@ func TestMuteStoreIs503WithinASecond(t *testing.T) {
 	ask("POST", "/v1/signin/demo", map[string]string{"credential": "alice"})
 	ask("POST", "/oauth/token", redemption(login{deviceCode: code}))
 	ask("POST", "/oauth/token", refresh(answer{body: map[string]any{"refresh_token": "sl_rt_" + strings.Repeat("A", 200)}}))
+	ask("POST", "/oauth/revoke", url.Values{"client_id": {"web"}, "token": {jwt}})
+	ask("POST", "/oauth/introspect", url.Values{"client_id": {"shop"}, "client_secret": {"right"}, "token": {jwt}})
 	ask("GET", "/.well-known/jwks.json", nil)
 	ask("GET", "/s", nil)
 	ask("GET", "/s/"+strings.Repeat("A", 43), nil)
-	ask("GET", "/", nil, "Cookie", "scanlogin-web=e30.x")
+	ask("GET", "/", nil, "Cookie", s.web.cookieName(webCookie)+"=e30.x")
 	ask("POST", "/session", map[string]string{"access_token": jwt})
 	asking.Wait()
 
-	conn := s.watch(login{id: b64id}, code)
-	if closeCode, _ := closed(t, conn); closeCode != 1013 {
-		t.Errorf("socket closed with %d", closeCode)
+	if sockets != nil {
+		sockets(s)
+		return
+	}
+	if _, a := s.dial("/v1/sessions/current/ws"); a.status != 503 || a.code() != "store_unavailable" {
+		t.Errorf("handshake: %d %s", a.status, a.raw)
 	}
 }

@@ -39,6 +39,9 @@ func (s *Server) handleCreate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	in.ClientID = cmp.Or(in.ClientID, "web")
+	if err := s.mayName(r, s.config.Clients[in.ClientID]); err != nil {
+		return err
+	}
 	return s.create(w, r, in, false, http.StatusCreated)
 }
 
@@ -164,6 +167,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request, t hub.Topic, seq u
 	if err := endless(w, r); err != nil {
 		return err
 	}
+	t.From = s.clientAddr(r)
 	snap, err := s.hub.Wait(r.Context(), t, seq, wait)
 	if err != nil {
 		return err
@@ -188,18 +192,24 @@ func (s *Server) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	if err := endless(w, r); err != nil {
 		return err
 	}
-	return s.hub.ServeSSE(w, r, s.topic(v))
+	t := s.topic(v)
+	t.From = s.clientAddr(r)
+	return s.hub.ServeSSE(w, r, t)
 }
 
-// handleSocket upgrades; nothing is looked up before the browser's `watch`.
 func (s *Server) handleSocket(w http.ResponseWriter, r *http.Request) error {
+	return s.upgrade(w, r, s.ticketWire(s.clientAddr(r), chi.URLParam(r, "ticket_id")))
+}
+
+// upgrade opens a socket; nothing is looked up before its `watch`.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, wire *hub.Wire) error {
 	switch {
 	case !s.allowed(r.Header.Get("Origin")):
 		return errCrossOrigin // cross-site WebSocket hijacking
 	case s.closed.Load():
 		return errOverloaded
 	}
-	s.hub.ServeWS(w, r, s.ticketWire(chi.URLParam(r, "ticket_id")))
+	s.hub.ServeWS(w, r, wire)
 	return nil
 }
 

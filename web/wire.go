@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -103,10 +104,11 @@ type reconnectFrame struct {
 	AfterMS int64  `json:"after_ms"`
 }
 
-// browserFrame is all that a browser may send on its socket.
-type browserFrame struct {
-	Type       string `json:"type"`
-	DeviceCode string `json:"device_code"`
+// clientFrame is all that may be sent to us on a socket.
+type clientFrame struct {
+	Type        string `json:"type"`
+	DeviceCode  string `json:"device_code"`  // of a watch of a ticket
+	AccessToken string `json:"access_token"` // of a watch of a session
 }
 
 const watchWithin = 5 * time.Second
@@ -121,10 +123,11 @@ func frame(v any) []byte {
 }
 
 // ticketWire is what a browser's socket speaks.
-func (s *Server) ticketWire(ticketID string) *hub.Wire {
+func (s *Server) ticketWire(from netip.Addr, ticketID string) *hub.Wire {
 	return &hub.Wire{
-		Protocol: "scanlogin.v1", Limit: 1 << 10, Exclusive: true,
-		Hello: s.hello, Pong: pongFrame, Reconnect: reconnect, Read: readBrowserFrame,
+		From: from, Protocol: "scanlogin.v1", Limit: 1 << 10, Exclusive: true,
+		Hello: s.hello, Pong: pongFrame, Reconnect: reconnect,
+		Read: readFrames(func(f clientFrame) string { return f.DeviceCode }),
 		Open: func(ctx context.Context, deviceCode string) (hub.Topic, error) {
 			ctx, cancel := context.WithTimeout(ctx, storeDeadline)
 			defer cancel()
@@ -151,22 +154,25 @@ func reconnect(after time.Duration) []byte {
 	return frame(reconnectFrame{"reconnect", after.Milliseconds() + 1})
 }
 
-// readBrowserFrame ignores members it does not know: a newer page may say more.
-func readBrowserFrame(text []byte) (hub.Message, error) {
-	if err := checkJSON(text); err != nil {
-		return hub.Message{}, err
-	}
-	var f browserFrame
-	if err := json.Unmarshal(text, &f); err != nil {
+// readFrames reads what is sent to us; credential picks that of a watch. Members
+// it does not know are ignored: a newer page may say more.
+func readFrames(credential func(clientFrame) string) func(text []byte) (hub.Message, error) {
+	return func(text []byte) (hub.Message, error) {
+		if err := checkJSON(text); err != nil {
+			return hub.Message{}, err
+		}
+		var f clientFrame
+		if err := json.Unmarshal(text, &f); err != nil {
+			return hub.Message{}, errInvalidRequest
+		}
+		switch f.Type {
+		case "watch":
+			return hub.Message{Kind: hub.Watch, Credential: credential(f)}, nil
+		case "refresh":
+			return hub.Message{Kind: hub.Refresh}, nil
+		case "ping":
+			return hub.Message{Kind: hub.Ping}, nil
+		}
 		return hub.Message{}, errInvalidRequest
 	}
-	switch f.Type {
-	case "watch":
-		return hub.Message{Kind: hub.Watch, Credential: f.DeviceCode}, nil
-	case "refresh":
-		return hub.Message{Kind: hub.Refresh}, nil
-	case "ping":
-		return hub.Message{Kind: hub.Ping}, nil
-	}
-	return hub.Message{}, errInvalidRequest
 }

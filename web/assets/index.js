@@ -1,8 +1,12 @@
 // The demo relying page: takes the tokens of <qr-login>, shows who is signed in, signs out.
 
+import { Session, insist, keepSignedIn, showEnd } from './session.js';
+
 const login = document.getElementById('login');
 const account = document.getElementById('account');
+const news = document.getElementById('news');
 const widget = document.querySelector('qr-login');
+const session = new Session({ signIn: tell, ended: showEnd });
 
 function show(signedIn) {
   login.hidden = signedIn;
@@ -13,12 +17,7 @@ function show(signedIn) {
 async function signedIn({ detail: tokens }) {
   const [response] = await Promise.all([
     insist('/oauth/userinfo', { headers: { Authorization: `Bearer ${tokens.access_token}` } }),
-    // The server keeps this page signed in with a cookie that no script can read.
-    insist('/session', {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ access_token: tokens.access_token }),
-    }),
+    keepSignedIn(tokens.access_token),
   ]);
   const user = response?.ok ? await response.json() : {};
   document.getElementById('account-name').textContent = user.name ?? user.sub ?? '';
@@ -26,23 +25,26 @@ async function signedIn({ detail: tokens }) {
   const picture = document.getElementById('account-picture');
   picture.hidden = !user.picture;
   if (user.picture) picture.src = user.picture;
+  news.textContent = '';
   show(true);
+  session.follow(tokens.access_token);
 }
 
-// fetch, again while the server is away for a moment.
-async function insist(url, init) {
-  for (let tries = 1; ; tries += 1) {
-    const response = await fetch(url, init).catch(() => null);
-    if (response && response.status < 500 || tries === 5) return response;
-    await new Promise((done) => setTimeout(done, tries * 500));
-  }
+// Somebody signed in to the account elsewhere; the device list has the rest.
+function tell({ device }) {
+  const link = document.createElement('a');
+  link.href = '/account';
+  link.textContent = news.dataset.new.replace('%s', () => device || news.dataset.unknown);
+  news.replaceChildren(link);
 }
 
 async function signOut(event) {
   event.preventDefault();
   const form = event.target;
-  const response = await fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)) });
-  if (!response.ok) return;
+  session.leave(); // its end is no news
+  const body = new URLSearchParams(new FormData(form));
+  const response = await fetch(form.action, { method: 'POST', body }).catch(() => null);
+  if (!response?.ok) return session.follow();
   show(false);
   if (customElements.get('qr-login')) widget.restart();
   else start();
@@ -55,4 +57,5 @@ function start() {
 
 widget.addEventListener('qr-login-success', signedIn);
 document.getElementById('signout').addEventListener('submit', signOut);
-if (!login.hidden) start();
+if (login.hidden) session.follow();
+else start();
