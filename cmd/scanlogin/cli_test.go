@@ -72,7 +72,8 @@ func TestWrongConfigurationIsOneLineThatNamesTheField(t *testing.T) {
 		"demo users in production": {args: []string{"--env=production", "--demo-users=alice"}, names: "demo_users"},
 		"unknown environment":      {args: []string{"--env=staging"}, names: "env"},
 		"check code to come":       {args: []string{"--check-code=risk"}, names: "check-code"},
-		"limits to come":           {args: []string{"--limits=on"}, names: "limits"},
+		"limits by halves":         {args: []string{"--limits=some"}, names: "limits"},
+		"signing with a secret":    {args: []string{"--signing-alg=HS256"}, names: "signing-alg"},
 		"unknown log format":       {args: []string{"--log=xml"}, names: "log"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -46,10 +46,14 @@ type Config struct {
 	RefreshTTL     time.Duration  `name:"refresh-ttl" default:"720h" help:"Longest life of a session." yaml:"refresh_ttl"`
 	RefreshIdle    time.Duration  `default:"168h" help:"Life of a session that is not refreshed." yaml:"refresh_idle"`
 	RefreshGrace   time.Duration  `default:"10s" help:"How long a lost token answer may be asked for again." yaml:"refresh_grace"`
+	SigningAlg     string         `default:"EdDSA" enum:"EdDSA,ES256,RS256" help:"Algorithm that new keys sign tokens with: EdDSA, ES256 or RS256." yaml:"signing_alg"`
 	CheckCode      string         `default:"off" enum:"off" help:"Digits to type after the confirm: off." yaml:"check_code"`
-	Limits         string         `default:"off" enum:"off" help:"Rate limits: off." yaml:"limits"`
+	Limits         string         `default:"on" enum:"on,off" help:"Rate limits: on, or off for load tests." yaml:"limits"`
 	Drain          time.Duration  `default:"10s" help:"From SIGTERM to the last connection." yaml:"drain"`
 	Log            string         `default:"" enum:",text,json" help:"Log format; text on a terminal, else json." yaml:"log"`
+
+	// Clients are in the file only, by client id.
+	Clients map[string]client `kong:"-" yaml:"clients,omitempty"`
 }
 
 // prepare makes the configuration ready to be served, or says in one line
@@ -79,18 +83,26 @@ func (c *Config) load() error {
 		{"secret", c.SecretFile, &c.Secret},
 		{"secret_previous", c.SecretPrevFile, &c.SecretPrevious},
 	} {
-		if f.path == "" {
-			continue
+		if err := loadFile(f.name, f.path, f.value); err != nil {
+			return err
 		}
-		if *f.value != "" {
-			return fmt.Errorf("%s_file: %s is set too; keep one of them", f.name, f.name)
-		}
-		content, err := os.ReadFile(f.path)
-		if err != nil {
-			return fmt.Errorf("%s_file: %w", f.name, err)
-		}
-		*f.value = strings.TrimSpace(string(content))
 	}
+	return nil
+}
+
+// loadFile reads one secret, if a file was named for it.
+func loadFile(name, path string, value *string) error {
+	if path == "" {
+		return nil
+	}
+	if *value != "" {
+		return fmt.Errorf("%s_file: %s is set too; keep one of them", name, name)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("%s_file: %w", name, err)
+	}
+	*value = strings.TrimSpace(string(content))
 	return nil
 }
 
@@ -145,13 +157,22 @@ func (c *Config) checkDurations() error {
 	v := reflect.ValueOf(*c)
 	for i := range v.NumField() {
 		d, ok := v.Field(i).Interface().(time.Duration)
-		name := v.Type().Field(i).Tag.Get("yaml")
-		switch {
-		case ok && d < time.Second:
-			return fmt.Errorf("%s: %s is too short, 1s is the least", name, d)
-		case ok && d > longest:
-			return fmt.Errorf("%s: %s is too long, %s (ten years) is the most", name, d, longest)
+		if !ok {
+			continue
 		}
+		if err := checkDuration(v.Type().Field(i).Tag.Get("yaml"), d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkDuration(name string, d time.Duration) error {
+	switch {
+	case d < time.Second:
+		return fmt.Errorf("%s: %s is too short, 1s is the least", name, d)
+	case d > longest:
+		return fmt.Errorf("%s: %s is too long, %s (ten years) is the most", name, d, longest)
 	}
 	return nil
 }

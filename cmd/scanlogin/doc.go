@@ -3,16 +3,30 @@
 // This room reads configuration, picks the backend, wires the other rooms,
 // runs them and drains them; it knows nothing about logins itself.
 //
-//	main.go    verbs, exit codes
-//	config.go  names, defaults, what is impossible
-//	file.go    the YAML file, and which names exist at all
-//	serve.go   wiring: listeners, rooms, the goroutines and their end
-//	demo.go    what `demo` sets for a person who has set nothing
+//	main.go     verbs, exit codes
+//	config.go   names, defaults, what is impossible
+//	file.go     the YAML file, and which names exist at all
+//	clients.go  the file's clients, over the built-in ones
+//	serve.go    wiring: listeners, rooms, the goroutines and their end
+//	demo.go     what `demo` sets for a person who has set nothing
+//	admin.go    keys and ban: calls to the admin listener of a running server
 //
 // A configuration is a flag, an environment variable or a YAML key of one
 // name (--ticket-ttl, SCANLOGIN_TICKET_TTL, ticket_ttl), in this order. An
 // unknown name in any of the three is an error: a misspelled protection that
 // is silently off is worse than a server that does not start.
+//
+// Clients are the file's alone: a list of structures has no sensible form as a
+// flag. They are read member by member, so that an error names the member, and
+// never repeats a value that could be a secret in the wrong place; a member
+// that is there without a value is an error as well, or a template with an
+// empty variable would make a confidential client a public one.
+//
+// keys and ban do not open the store. It may be the memory of the running
+// process; with Redis, a second writer with its own idea of the secret and the
+// prefix would be one more thing that can differ. They show the server a key
+// derived from the secret, never the secret, and speak to the address that was
+// configured and to nobody else: no proxy, no redirect.
 //
 // Exit codes: 0 done, 1 failed while running, 2 configuration error (one line
 // that names the field).

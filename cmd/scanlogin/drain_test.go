@@ -69,7 +69,7 @@ func TestDrainSendsBrowsersElsewhere(t *testing.T) {
 	}
 	// Nobody lost anything: all of them sign in through the other instance.
 	api = newCaller(t, staying.url)
-	phones := map[string]string{"alice": api.signIn("alice"), "bob": api.signIn("bob")}
+	phones := signInCrowd(api)
 	parallel(len(browsers), func(i int) { api.confirm(browsers[i].login, phones[browsers[i].user]) })
 	ledger(t, api, browsers, func(int) bool { return true })
 }

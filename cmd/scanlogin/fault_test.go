@@ -17,15 +17,31 @@ type waiting struct {
 	socket *socket
 }
 
-// openBrowsers creates n tickets, watched half on each instance, and scans
-// every one: alice the even ones, bob the odd ones.
+// crowd is how many people sign in at once; nobody of them reaches the limit of
+// sessions.
+const crowd = 40
+
+func person(i int) string { return fmt.Sprintf("person%02d", i%crowd) }
+
+// signInCrowd gives each of them a phone.
+func signInCrowd(api *caller) map[string]string {
+	api.t.Helper()
+	phones := map[string]string{}
+	for i := range crowd {
+		phones[person(i)] = api.signIn(person(i))
+	}
+	return phones
+}
+
+// openBrowsers creates n tickets, watched half on each instance, and has
+// every one scanned by one of the crowd.
 func openBrowsers(t *testing.T, c *cluster, n int) []*waiting {
 	t.Helper()
 	api := newCaller(t, c.url)
-	phones := map[string]string{"alice": api.signIn("alice"), "bob": api.signIn("bob")}
+	phones := signInCrowd(api)
 	browsers := make([]*waiting, n)
 	parallel(n, func(i int) {
-		b := &waiting{login: api.create(), user: []string{"alice", "bob"}[i%2]}
+		b := &waiting{login: api.create(), user: person(i)}
 		api.scan(&b.login, phones[b.user])
 		s, err := watch(c.instances[(i/2)%len(c.instances)].url, c.url, b.login)
 		if err != nil {
@@ -81,7 +97,7 @@ func TestRestartWithDataLosesNoLogin(t *testing.T) {
 	c := startClusterOn(t, startRedis(t, "--appendonly", "yes", "--appendfsync", "always"), 2, "")
 	browsers := openBrowsers(t, c, 200)
 	api := newCaller(t, c.url)
-	phones := map[string]string{"alice": api.signIn("alice"), "bob": api.signIn("bob")}
+	phones := signInCrowd(api)
 
 	decided := make(chan struct{})
 	wanted := func(i int) string { return []string{"confirmed", "confirmed", "confirmed", "denied"}[i%4] }
@@ -184,7 +200,7 @@ func TestEmptyRestartTellsEveryBrowser(t *testing.T) {
 	}
 	again := openBrowsers(t, c, 20)
 	api := newCaller(t, c.url)
-	phones := map[string]string{"alice": api.signIn("alice"), "bob": api.signIn("bob")}
+	phones := signInCrowd(api)
 	for _, b := range again {
 		api.confirm(b.login, phones[b.user])
 		if _, err := b.socket.until("confirmed", 5*time.Second); err != nil {
@@ -270,7 +286,7 @@ func TestStoreAwayIsSaidInTime(t *testing.T) {
 func TestKilledInstanceLosesNoLogin(t *testing.T) {
 	c := startCluster(t, 2)
 	api := newCaller(t, c.instances[1].url)
-	phones := map[string]string{"alice": api.signIn("alice"), "bob": api.signIn("bob")}
+	phones := signInCrowd(api)
 	browsers := openBrowsers(t, c, 40)
 	c.instances[0].kill()
 	told := tally(browsers, func(i int, b *waiting) string {

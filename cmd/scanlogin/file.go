@@ -38,7 +38,7 @@ func checkEnvironment(model *kong.Application, environ []string) error {
 
 // openFile reads the YAML file that --config or SCANLOGIN_CONFIG names; flags
 // and environment go before it.
-func openFile(args []string) (kong.Resolver, error) {
+func openFile(args []string) (*yamlFile, error) {
 	f := &yamlFile{path: configPath(args)}
 	if f.path == "" {
 		return f, nil
@@ -79,7 +79,7 @@ type yamlFile struct {
 
 // Validate refuses keys that no setting has.
 func (f *yamlFile) Validate(app *kong.Application) error {
-	known := map[string]bool{}
+	known := map[string]bool{"clients": true}
 	for _, flag := range app.Flags {
 		known[key(flag)] = flag.Name != "config" && flag.Name != "help"
 	}
@@ -116,6 +116,15 @@ func (f *yamlFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 		words[i] = item.Value
 	}
 	return strings.Join(words, ","), nil
+}
+
+// clients are the one part of the file that is no flag.
+func (f *yamlFile) clients() (map[string]client, error) {
+	node, ok := f.values["clients"]
+	if !ok || meant(&node).ShortTag() == "!!null" { // every one may be commented out
+		return nil, nil
+	}
+	return readClients(&node)
 }
 
 // meant is what an alias stands for.

@@ -131,9 +131,13 @@ const testSecret = "a secret of the tests, 32 bytes or more"
 
 // serveEnv is a configuration for serve; extra entries come last and win.
 func serveEnv(publicURL string, extra ...string) []string {
+	users := "alice,bob,carol"
+	for i := range crowd {
+		users += "," + person(i)
+	}
 	return append([]string{
 		"SCANLOGIN_LISTEN=127.0.0.1:0", "SCANLOGIN_ADMIN_LISTEN=127.0.0.1:0", "SCANLOGIN_SECRET=" + testSecret,
-		"SCANLOGIN_PUBLIC_URL=" + publicURL, "SCANLOGIN_DEMO_USERS=alice,bob,carol", "SCANLOGIN_LOG=json",
+		"SCANLOGIN_PUBLIC_URL=" + publicURL, "SCANLOGIN_DEMO_USERS=" + users, "SCANLOGIN_LOG=json",
 	}, extra...)
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // claim reads one claim of a token that the server itself just gave us.
-func claim(t *testing.T, token, name string) any {
+func claim(t testing.TB, token, name string) any {
 	t.Helper()
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -31,6 +31,14 @@ type cli struct {
 		Print printVerb `cmd:"" help:"Print the configuration in force as YAML, secrets hidden."`
 		Check checkVerb `cmd:"" help:"Say whether the configuration could be served; exit 2 and one line if not."`
 	} `cmd:"" name:"config" help:"Look at the configuration."`
+	Keys struct {
+		Rotate rotateVerb `cmd:"" help:"Have the next key sign tokens as soon as every verifier can know it."`
+	} `cmd:"" help:"Signing keys of the running server."`
+	Ban struct {
+		Add  banVerb  `cmd:"" help:"Ban a user or a network; again: another reason and end."`
+		List bansVerb `cmd:"" help:"List the bans in force."`
+		Lift liftVerb `cmd:"" help:"Lift a ban."`
+	} `cmd:"" help:"Banned users and networks of the running server."`
 	Healthcheck healthVerb  `cmd:"" help:"Ask the server on this machine whether it is ready; exit 0 or 1."`
 	Version     versionVerb `cmd:"" help:"Print the version."`
 }
@@ -82,7 +90,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	parser, err := kong.New(&c,
 		kong.Name("scanlogin"),
-		kong.Description("Sign desktop browsers in by QR code: RFC 8628 with push.\nEvery flag is also SCANLOGIN_<NAME> in the environment and <name> in the YAML file."),
+		kong.Description("Sign desktop browsers in by QR code: RFC 8628 with push.\nEvery flag below is also SCANLOGIN_<NAME> in the environment and <name> in the YAML file; clients are in the file only."),
 		kong.DefaultEnvars("SCANLOGIN"), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Resolvers(file),
@@ -99,6 +107,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return nil
 	}
 	if err != nil {
+		return usageError{err}
+	}
+	if c.Clients, err = file.clients(); err != nil {
 		return usageError{err}
 	}
 	return k.Run()
@@ -142,16 +153,13 @@ type healthVerb struct{}
 
 // Run asks the public port, as a container's health check does.
 func (healthVerb) Run(ctx context.Context, c *Config) error {
-	host, port, err := net.SplitHostPort(c.Listen)
+	address, err := local("listen", c.Listen)
 	if err != nil {
-		return usageError{fmt.Errorf("listen: %w", err)}
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
 	if err != nil {
 		return err
 	}
@@ -164,4 +172,17 @@ func (healthVerb) Run(ctx context.Context, c *Config) error {
 		return fmt.Errorf("not ready: status %d", response.StatusCode)
 	}
 	return nil
+}
+
+// local is where a listener of this machine is reached: one that listens on
+// every address is on localhost too.
+func local(name, listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", usageError{fmt.Errorf("%s: %w", name, err)}
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port), nil
 }

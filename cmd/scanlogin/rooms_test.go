@@ -31,6 +31,7 @@ var (
 		"golang.org/x/text":                   "scanlogin/web",
 		"github.com/gorilla/websocket":        "scanlogin/hub",
 		"github.com/golang-jwt/jwt":           "scanlogin/auth",
+		"github.com/go-jose/go-jose":          "scanlogin/auth",
 		"github.com/redis/go-redis":           "scanlogin/qrlogin/backend",
 		"github.com/alecthomas/kong":          "scanlogin/cmd/scanlogin",
 		"go.yaml.in/yaml":                     "scanlogin/cmd/scanlogin",

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"sync"
@@ -94,42 +95,52 @@ type instance struct {
 }
 
 func newInstance(c *Config, log *slog.Logger) (*instance, error) {
+	tokens, err := c.adminTokens()
+	if err != nil {
+		return nil, err
+	}
 	metrics := web.NewMetrics(buildVersion())
 	shared, err := openStore(c, metrics, log)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("redis_url: %w", err)}
 	}
-	clients := auth.Clients(c.PublicURL)
-	providers, provider := map[string]auth.Provider{}, ""
-	if len(c.DemoUsers) == 0 {
-		log.Warn("nobody can sign in on a phone: demo_users is empty, and there is no other provider yet")
-	}
-	if len(c.DemoUsers) > 0 {
-		provider = "demo"
-		providers[provider] = demo.New(c.DemoUsers)
-		log.Warn("demo users can sign in without a password; never do this where it matters", "users", len(c.DemoUsers))
-	}
+	clients := c.clients()
+	providers, provider := openProviders(c, log)
+	live := hub.New(shared, hub.Config{
+		Heartbeat: c.Heartbeat, Logger: log, Observe: metrics.Hub, HandshakeError: web.HandshakeError,
+	})
+	metrics.Watch(live.Stats)
 	sessions := auth.New(shared, auth.Config{
 		Issuer: c.PublicURL, AccessTTL: c.AccessTTL, RefreshTTL: c.RefreshTTL, RefreshIdle: c.RefreshIdle,
-		Grace: c.RefreshGrace, Providers: providers, Clients: clients, Logger: log,
+		Grace: c.RefreshGrace, Algorithm: c.SigningAlg, Providers: providers, Clients: clients, Logger: log,
+		NetworksBanned: func(banned func(netip.Addr) bool) { live.Evict(banned, hub.BadMessage, "network_banned") },
 	})
 	tickets := qrlogin.New(shared, sessions, qrlogin.Config{
 		PublicURL: c.PublicURL, Clients: clients, TicketTTL: c.TicketTTL, ConfirmTTL: c.ConfirmTTL,
 		RedeemTTL: c.RedeemTTL, QRRotate: c.QRRotate, Grace: c.RefreshGrace,
 	})
-	live := hub.New(shared, hub.Config{
-		Heartbeat: c.Heartbeat, Logger: log, Observe: metrics.Hub, HandshakeError: web.HandshakeError,
-	})
-	metrics.Watch(live.Stats)
 	site := web.New(tickets, sessions, live, web.Config{
 		PublicURL: c.PublicURL, Origins: c.Origins, TrustedProxies: c.TrustedProxies, Clients: clients,
-		Provider: provider, DemoUsers: c.DemoUsers, Heartbeat: c.Heartbeat, SessionTTL: c.RefreshTTL,
+		Provider: provider, DemoUsers: c.DemoUsers, Heartbeat: c.Heartbeat,
+		SessionTTL: max(c.RefreshTTL, clients["web"].RefreshTTL, clients[auth.Phone].RefreshTTL),
+		Limits:     c.Limits == "on", AdminTokens: tokens, Store: shared,
 		Version: buildVersion(), Ping: shared.Ping, Derive: shared.Derive, Metrics: metrics, Logger: log,
 	})
 	return &instance{
 		config: c, log: log, store: shared, auth: sessions, hub: live, web: site,
-		public: httpServer(site.Handler(), log), admin: httpServer(metrics.Admin(), log),
+		public: httpServer(site.Handler(), log), admin: httpServer(site.Admin(), log),
 	}, nil
+}
+
+// openProviders are those who know the people; pages names the one that signs
+// them in on the phone pages, empty: none.
+func openProviders(c *Config, log *slog.Logger) (providers map[string]auth.Provider, pages string) {
+	if len(c.DemoUsers) == 0 {
+		log.Warn("nobody can sign in on a phone: demo_users is empty, and there is no other provider yet")
+		return nil, ""
+	}
+	log.Warn("demo users can sign in without a password; never do this where it matters", "users", len(c.DemoUsers))
+	return map[string]auth.Provider{"demo": demo.New(c.DemoUsers)}, "demo"
 }
 
 func httpServer(h http.Handler, log *slog.Logger) *http.Server {
