@@ -57,8 +57,10 @@ func TestAdminCallsWithoutTheToken(t *testing.T) {
 		}
 	}
 	s.web.config.AdminTokens = nil
-	if a := s.operate("GET", "/admin/bans", "", ""); a.status != 401 {
-		t.Errorf("no tokens configured: %d", a.status)
+	for _, token := range []string{"", "x", adminToken} {
+		if a := s.operate("GET", "/admin/bans", token, ""); a.status != 401 {
+			t.Errorf("no tokens configured: %d", a.status)
+		}
 	}
 	if a := s.operate("GET", "/metrics", "", ""); a.status != 200 || !strings.Contains(a.raw, "scanlogin_build_info") {
 		t.Errorf("metrics: %d", a.status)

@@ -170,9 +170,9 @@ func TestOfficeBehindOneAddressIsNotSlowedDown(t *testing.T) {
 		}
 		// Nor does who guesses keep public clients and scanners out.
 		phone := s.phone("alice")
-		for range 60 {
+		for i := range 60 {
 			trySignIn(s, false, here...)
-			tryClient("nobody", "")(s, false, here...)
+			tryClient(fmt.Sprint("nobody", i), "")(s, false, here...)
 		}
 		l := s.create(nil)
 		s.want(400, "authorization_pending", "POST", "/oauth/token", redemption(l), here...)
