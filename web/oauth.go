@@ -109,20 +109,26 @@ func (s *Server) authenticateClient(r *http.Request, form url.Values) (auth.Clie
 	})
 }
 
+// aboutToken reads what a client says about a token: who it is, and which one
+// it means.
+func (s *Server) aboutToken(w http.ResponseWriter, r *http.Request) (client auth.Client, token string, err error) {
+	form, err := decodeForm(w, r)
+	if err != nil {
+		return client, "", err
+	}
+	if client, err = s.authenticateClient(r, form); err == nil && form.Get("token") == "" {
+		err = errInvalidRequest
+	}
+	return client, form.Get("token"), err
+}
+
 // handleRevoke is RFC 7009: the session of the token ends.
 func (s *Server) handleRevoke(w http.ResponseWriter, r *http.Request) error {
-	form, err := decodeForm(w, r)
+	client, token, err := s.aboutToken(w, r)
 	if err != nil {
 		return err
 	}
-	client, err := s.authenticateClient(r, form)
-	switch {
-	case err != nil:
-		return err
-	case form.Get("token") == "":
-		return errInvalidRequest
-	}
-	if err := s.auth.Revoke(r.Context(), client.ID, form.Get("token")); err != nil {
+	if err := s.auth.Revoke(r.Context(), client.ID, token); err != nil {
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -152,20 +158,14 @@ type introspection struct {
 // handleIntrospect is for clients that can prove who they are (RFC 7662 section
 // 2.1): what is in a token is nobody else's business.
 func (s *Server) handleIntrospect(w http.ResponseWriter, r *http.Request) error {
-	form, err := decodeForm(w, r)
-	if err != nil {
-		return err
-	}
-	client, err := s.authenticateClient(r, form)
+	client, token, err := s.aboutToken(w, r)
 	switch {
 	case err != nil:
 		return err
 	case !client.Confidential():
 		return errClientCredentials
-	case form.Get("token") == "":
-		return errInvalidRequest
 	}
-	found, err := s.auth.Introspect(r.Context(), client.ID, form.Get("token"))
+	found, err := s.auth.Introspect(r.Context(), client.ID, token)
 	if err != nil {
 		return err
 	}
