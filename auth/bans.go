@@ -19,6 +19,9 @@ const (
 	bansKey   = "bans"
 	maxBans   = 1000
 	maxReason = 200 // bytes
+	// The widest networks that can be banned: a digit that is missing must not
+	// ban everybody.
+	widest4, widest6 = 8, 16
 	// forGood is the life of a record that holds a ban without an end; every
 	// write begins it anew.
 	forGood = 100 * 365 * 24 * time.Hour
@@ -38,7 +41,8 @@ func (b Ban) active(now time.Time) bool { return b.Until.IsZero() || now.Before(
 // same says that both are about the same user or network.
 func (b Ban) same(other Ban) bool { return b.User == other.User && b.Network == other.Network }
 
-// normal is the ban in its one form: whole networks only. ErrInvalidBan.
+// normal is the ban in its one form: networks of IPv4 as such, without host
+// bits. ErrInvalidBan.
 func (b Ban) normal() (Ban, error) {
 	provider, subject, _ := strings.Cut(b.User, ":")
 	user := provider != "" && subject != "" && len(b.User) <= maxSub
@@ -54,6 +58,9 @@ func (b Ban) normal() (Ban, error) {
 			return b, ErrInvalidBan
 		}
 		b.Network = netip.PrefixFrom(a.Unmap(), b.Network.Bits()-96)
+	}
+	if widest := map[bool]int{true: widest4, false: widest6}[b.Network.Addr().Is4()]; !user && b.Network.Bits() < widest {
+		return b, ErrInvalidBan
 	}
 	b.Network = b.Network.Masked()
 	return b, nil

@@ -180,6 +180,9 @@ func TestBansAreChecked(t *testing.T) {
 		"line break":        {User: "demo:alice", Reason: "a\nb"},
 		"odd bytes":         {User: "demo:alice", Reason: "\xff"},
 		"long user":         {User: "demo:" + strings.Repeat("x", 300)},
+		"all of IPv4":       {Network: netip.MustParsePrefix("0.0.0.0/0")},
+		"wider than /8":     {Network: netip.MustParsePrefix("10.0.0.0/7")},
+		"wider than /16":    {Network: netip.MustParsePrefix("2001::/15")},
 		"wider than IPv4":   {Network: netip.MustParsePrefix("::ffff:0.0.0.0/90")},
 	} {
 		if err := s.Ban(t.Context(), b); !errors.Is(err, auth.ErrInvalidBan) {

@@ -56,6 +56,8 @@ func Clients(publicURL string) map[string]Client {
 	}
 }
 
+func (c Client) most() int { return cmp.Or(c.MaxSessions, defaultMaxSessions) }
+
 // Confidential says whether the client has a secret to show (RFC 6749 section 2.1).
 func (c Client) Confidential() bool { return len(c.SecretHashes) > 0 }
 

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -166,15 +165,14 @@ func (r *record) issue(fresh session, who Identity, now time.Time, l limits) (s 
 		return nil, false, ErrSessionEnded
 	}
 	client := l.config.Clients[fresh.ClientID]
-	most := cmp.Or(client.MaxSessions, defaultMaxSessions)
-	if client.OnLimit == Refuse && r.count(client.ID) >= most {
-		return nil, false, ErrSessionLimit
+	if err := r.room(client); err != nil {
+		return nil, false, err
 	}
 	r.see(who)
 	r.SignIns++
 	fresh.Number = r.SignIns
 	r.Sessions = append(r.Sessions, fresh)
-	for r.count(client.ID) > most {
+	for r.count(client.ID) > client.most() {
 		r.remove(r.oldest(client.ID), Replaced, now, l)
 	}
 	for len(r.Sessions) > maxSessions || len(r.Sessions) > 1 && r.size() > maxRecord {
@@ -184,6 +182,14 @@ func (r *record) issue(fresh session, who Identity, now time.Time, l limits) (s 
 		return nil, false, fmt.Errorf("auth: user record over %d bytes", maxRecord)
 	}
 	return &r.Sessions[len(r.Sessions)-1], true, nil
+}
+
+// room is ErrSessionLimit where one more session would be refused.
+func (r *record) room(client Client) error {
+	if client.OnLimit == Refuse && r.count(client.ID) >= client.most() {
+		return ErrSessionLimit
+	}
+	return nil
 }
 
 func (r *record) count(clientID string) (n int) {

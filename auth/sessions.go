@@ -56,6 +56,21 @@ func (s *Service) Sessions(ctx context.Context, sub string) ([]Session, error) {
 	return all, nil
 }
 
+// Room says whether a user may sign in to a client once more: ErrSessionLimit, if
+// its policy refuses. Another sign-in may be faster than what it allows.
+func (s *Service) Room(ctx context.Context, sub, clientID string) error {
+	client := s.config.Clients[clientID]
+	if client.OnLimit != Refuse {
+		return nil
+	}
+	r, err := s.load(ctx, sub)
+	if err != nil {
+		return err
+	}
+	r.tidy(time.Now(), s.limits)
+	return r.room(client)
+}
+
 // Session finds a live session by its id, for pages that keep somebody signed
 // in by a cookie. ErrSessionEnded, ErrBanned.
 func (s *Service) Session(ctx context.Context, sub, sid string) (Principal, error) {

@@ -2,6 +2,7 @@ package qrlogin
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -113,12 +114,37 @@ func (s *Service) CheckQR(ctx context.Context, text string) (ticketID string, er
 
 // Confirm signs the browser in as the scanner. Errors, the
 // first that applies: ErrNotFound, ErrInvalidState, ErrNotScanner,
-// ErrInvalidConfirmToken, ErrTicketExpired.
+// ErrInvalidConfirmToken, ErrTicketExpired, auth.ErrSessionLimit.
 func (s *Service) Confirm(ctx context.Context, ticketID, confirmToken string, by auth.Identity) error {
-	_, _, err := s.move(ctx, ticketID, func(t *Ticket, now time.Time) error {
-		return t.confirm(by, confirmToken, s.config.RedeemTTL, now)
+	full, err := s.full(ctx, ticketID, by)
+	if err != nil {
+		return err
+	}
+	_, _, err = s.move(ctx, ticketID, func(t *Ticket, now time.Time) error {
+		waiting := t.At(now) == Scanned
+		if err := t.confirm(by, confirmToken, s.config.RedeemTTL, now); err != nil || !waiting {
+			return err
+		}
+		return full
 	})
 	return err
+}
+
+// full is the refusal that the session would meet, so that it is told to who can
+// do something about it: the person, before both sides believe in success.
+func (s *Service) full(ctx context.Context, ticketID string, by auth.Identity) (full, err error) {
+	if !s.refuses {
+		return nil, nil
+	}
+	t, _, err := s.load(ctx, ticketID, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	err = s.sessions.Room(ctx, by.Sub(), t.ClientID)
+	if errors.Is(err, auth.ErrSessionLimit) {
+		return err, nil
+	}
+	return nil, err
 }
 
 // Deny refuses the browser; errors as Confirm.

@@ -26,6 +26,8 @@ type Store interface {
 type Sessions interface {
 	NewSID() string
 	Issue(ctx context.Context, g auth.Grant) (auth.Tokens, error)
+	// Room is auth.ErrSessionLimit where one more session would be refused.
+	Room(ctx context.Context, sub, clientID string) error
 }
 
 // Config holds a ticket's deadlines. Zero means the default.
@@ -50,6 +52,7 @@ type Service struct {
 	sessions Sessions
 	config   Config
 	key      atomic.Pointer[[]byte] // of QR texts
+	refuses  bool                   // a client has a limit of sessions that refuses
 }
 
 // New returns a Service; it does not touch the store yet.
@@ -65,7 +68,11 @@ func New(store Store, sessions Sessions, c Config) *Service {
 			*d.value = d.zero
 		}
 	}
-	return &Service{store: store, sessions: sessions, config: c}
+	s := &Service{store: store, sessions: sessions, config: c}
+	for _, client := range c.Clients {
+		s.refuses = s.refuses || client.OnLimit == auth.Refuse
+	}
+	return s
 }
 
 // TicketKey is the record of a ticket, to be watched for its changes.

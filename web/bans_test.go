@@ -199,7 +199,8 @@ func TestBannedUserIsRefusedEverywhere(t *testing.T) {
 	s.phone("alice")
 }
 
-// on_limit: refuse, at both doors.
+// on_limit: refuse, at every door: the phone is told in time, and of two that
+// were allowed at the same time only one fits.
 func TestSignInBeyondTheLimitIsRefused(t *testing.T) {
 	full := func(id string, scopes ...string) auth.Client {
 		return auth.Client{ID: id, Name: id, Kind: "web", Scopes: scopes, MaxSessions: 2, OnLimit: auth.Refuse}
@@ -209,11 +210,16 @@ func TestSignInBeyondTheLimitIsRefused(t *testing.T) {
 	s.phone("alice")
 	s.want(403, "session_limit", "POST", "/v1/signin/demo", map[string]string{"credential": "alice"})
 	first := s.signedIn(phone)
-	s.signedIn(phone)
-	l := s.create(nil)
-	s.scan(&l, phone)
+	l, faster, late := s.create(nil), s.create(nil), s.create(nil)
+	for _, ticket := range []*login{&l, &faster, &late} {
+		s.scan(ticket, phone)
+	}
 	s.confirm(l, phone)
+	s.confirm(faster, phone)
+	s.want(200, "", "POST", "/oauth/token", redemption(faster))
 	s.want(400, "access_denied", "POST", "/oauth/token", redemption(l))
+	s.want(403, "session_limit", "POST", "/v1/tickets/"+late.id+"/confirm", map[string]string{"confirm_token": late.confirmToken}, bearerOf(phone)...)
+	s.confirm(l, phone) // a repeat is no new question
 	s.want(200, "", "POST", "/oauth/revoke", url.Values{"client_id": {"web"}, "token": {first.text("refresh_token")}})
 	s.want(200, "", "POST", "/oauth/token", redemption(l)) // there is room now
 }

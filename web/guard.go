@@ -101,10 +101,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 
 // refuseBanned keeps banned networks out. The hub sees to the connections that
 // are open, or come in while the ban does (hub.Evict). Operators' probes say the
-// same to everybody, or a careless ban would take the instance down.
+// same to everybody, or a careless ban would take the instance down; the style
+// sheet is for the page that says so.
 func (s *Server) refuseBanned(r *http.Request) error {
 	from := s.clientAddr(r)
-	if !from.IsValid() || slices.Contains([]string{"/livez", "/readyz", "/version"}, r.URL.Path) {
+	if !from.IsValid() || slices.Contains([]string{"/livez", "/readyz", "/version", "/app.css"}, r.URL.Path) {
 		return nil
 	}
 	look, cancel := bounded(r)

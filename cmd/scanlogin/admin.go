@@ -53,6 +53,9 @@ func parseWhom(text string) (whom, error) {
 		return whom{Network: netip.PrefixFrom(addr, addr.BitLen()).String()}, nil
 	}
 	if network, err := netip.ParsePrefix(text); err == nil {
+		if network.Bits() < 8 || network.Addr().Is6() && network.Bits() < 16 {
+			return whom{}, usageError{fmt.Errorf("%s is wider than a ban can be: /8, or /16 of IPv6", network)}
+		}
 		if addr := network.Addr(); addr.Is4In6() && network.Bits() >= 96 {
 			network = netip.PrefixFrom(addr.Unmap(), network.Bits()-96)
 		}
@@ -80,6 +83,12 @@ func (v *banVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
 	who, err := parseWhom(v.Who)
 	if err != nil {
 		return err
+	}
+	switch {
+	case len(v.Reason) > 200:
+		return usageError{errors.New("--reason: 200 bytes are the most")}
+	case v.Reason != plain(v.Reason):
+		return usageError{errors.New("--reason: one line of text is needed")}
 	}
 	body := struct {
 		whom

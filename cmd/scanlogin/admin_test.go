@@ -87,8 +87,15 @@ func TestOperatorBansAndLifts(t *testing.T) {
 		t.Errorf("lifted again: exit %d: %q", code, said)
 	}
 	admin.do("ban", "lift", "203.0.113.9")
-	if code, said := admin.try("ban", "add", "demo:bob", "--reason", strings.Repeat("x", 201)); code != 1 || strings.Count(said, "\n") != 1 {
-		t.Errorf("a reason too long: exit %d: %q", code, said)
+	for what, args := range map[string][]string{
+		"200 bytes": {"demo:bob", "--reason", strings.Repeat("x", 201)},
+		"one line":  {"demo:bob", "--reason", "a\tb"},
+		"wider":     {"0.0.0.0/0"},
+		"or /16":    {"2001::/12"},
+	} {
+		if code, said := admin.try(append([]string{"ban", "add"}, args...)...); code != 2 || !strings.Contains(said, what) || strings.Count(said, "\n") != 1 {
+			t.Errorf("%s: exit %d: %q", args, code, said)
+		}
 	}
 	if said := admin.do("ban", "list"); said != "Nobody is banned.\n" {
 		t.Errorf("all lifted: %q", said)

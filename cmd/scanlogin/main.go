@@ -23,7 +23,7 @@ var version = "dev"
 
 // cli is every verb and flag.
 type cli struct {
-	Config `embed:""`
+	Config `embed:"" group:"Settings"`
 
 	Serve serveVerb `cmd:"" default:"withargs" help:"Run the server (what happens without a verb)."`
 	Demo  demoVerb  `cmd:"" help:"Run with everything embedded: no Redis, no account, two demo users."`

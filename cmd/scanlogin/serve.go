@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -98,6 +99,9 @@ func newInstance(c *Config, log *slog.Logger) (*instance, error) {
 	tokens, err := c.adminTokens()
 	if err != nil {
 		return nil, err
+	}
+	if strings.HasPrefix(c.PublicURL, "https:") && len(c.TrustedProxies) == 0 {
+		log.Warn("nobody's address is known: public_url is https, so there is a proxy, and trusted_proxies does not name it; limits and bans of networks are off, and phones are not told where a login comes from")
 	}
 	metrics := web.NewMetrics(buildVersion())
 	shared, err := openStore(c, metrics, log)

@@ -362,6 +362,17 @@ func TestLimitOfSessionsIsExact(t *testing.T) {
 		if codes["200 "] != 2 || codes["400 access_denied"] != 4 {
 			t.Errorf("6 devices, 2 allowed: %v", codes)
 		}
+
+		// Who asks now is told on the phone, where something can be done about it.
+		a := api.do(200, "POST", "/oauth/device_authorization", "", url.Values{"client_id": {"device"}})
+		l := login{id: a.text("ticket_id"), qr: a.text("verification_uri_complete")}
+		api.scan(&l, phone)
+		confirm := map[string]string{"confirm_token": l.confirmToken}
+		if a := s.api(t, 1).do(403, "POST", "/v1/tickets/"+l.id+"/confirm", phone, confirm); a.code() != "session_limit" {
+			t.Error(a.raw)
+		}
+		api.do(403, "POST", "/v1/tickets/"+l.id+"/confirm", phone, map[string]string{"confirm_token": "x"})
+		api.do(200, "POST", "/v1/tickets/"+l.id+"/deny", phone, confirm)
 	})
 }
 

@@ -87,9 +87,9 @@ export class Session {
 
   // A try that never was active costs the token: asking for a new one also says
   // whether the session is alive where no socket gets through.
-  #lost({ code, counted, after }, kept) {
+  #lost({ code, reason, counted, after }, kept) {
     this.#drop();
-    if (STAY_AWAY.has(code)) return this.leave();
+    if (STAY_AWAY.has(code) && reason !== 'network_banned') return this.leave(); // bans end
     if (!counted) this.#token = undefined;
     if (!counted && kept && code === 4401) this.#open();
     else this.#retry.later('offline', after);
@@ -101,9 +101,9 @@ function connect(token, on) {
   const ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/v1/sessions/current/ws`, 'scanlogin.v1');
   let counted = false;
   let after;
-  const lost = (code) => {
+  const lost = ({ code, reason } = {}) => {
     close();
-    on.lost({ code, counted, after });
+    on.lost({ code, reason, counted, after });
   };
   let silence = setTimeout(lost, FIRST_MS);
   // A browser does not see protocol pings, so a dead link is found by asking.
@@ -131,7 +131,7 @@ function connect(token, on) {
     if (message.type === 'reconnect') after = message.after_ms;
     on.message(message);
   };
-  ws.onclose = ({ code }) => lost(code);
+  ws.onclose = lost;
   return { close, probe };
 }
 
