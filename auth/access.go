@@ -89,7 +89,9 @@ func (s *Service) sign(with *ring, sub string, session *session, scope string) (
 	if ends := session.ends(s.limits); ends.Before(expires) {
 		expires = ends
 	}
-	expires = expires.Truncate(time.Second)
+	// A life of less than a second would be told as none: whole seconds, one at
+	// the least. The session's end is looked up with every use anyway.
+	expires = later(expires.Truncate(time.Second), issued.Add(time.Second))
 	token := jwt.NewWithClaims(jwt.GetSigningMethod(with.Current.Algorithm), &claims{
 		Issuer:    s.config.Issuer,
 		Audience:  s.config.Clients[session.ClientID].audience(s.config.Issuer),

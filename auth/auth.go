@@ -91,7 +91,7 @@ type Grant struct {
 	ClientID string
 	Scope    string // space-separated; empty: all the client may have
 	AMR      []string
-	AuthTime time.Time
+	AuthTime time.Time // when it was allowed; zero: now
 	Device   Device
 	Place    string // for people to read: where the device is, as far as is known
 	Seed     []byte // secret; the same seed and SID always give the same first refresh token

@@ -22,8 +22,10 @@ const (
 	// The widest networks that can be banned: a digit that is missing must not
 	// ban everybody.
 	widest4, widest6 = 8, 16
-	// forGood is the life of a record that holds a ban without an end; every
-	// write begins it anew.
+	// forGood is the end of a ban that has none, and the life of the record, which
+	// every write begins anew. An empty list lives as long: were it to go, whoever
+	// was deaf meanwhile would take the store for one that came back empty, and
+	// lifted bans would be back.
 	forGood = 100 * 365 * 24 * time.Hour
 )
 
@@ -108,19 +110,12 @@ func decodeBans(value []byte) ([]Ban, error) {
 	return list, nil
 }
 
-func encodeBans(list []Ban, now time.Time) ([]byte, time.Duration, error) {
+func encodeBans(list []Ban) ([]byte, time.Duration, error) {
 	value, err := json.Marshal(list)
 	if err != nil {
 		return nil, 0, fmt.Errorf("auth: bans: %w", err)
 	}
-	life := time.Second
-	for _, b := range list {
-		if b.Until.IsZero() {
-			return value, forGood, nil
-		}
-		life = max(life, b.Until.Sub(now))
-	}
-	return value, life, nil
+	return value, forGood, nil
 }
 
 // run follows the record until ctx ends.
@@ -146,7 +141,7 @@ func (b *bans) tend(ctx context.Context) error {
 		b.take(nil, 0)
 		return nil
 	}
-	_, _, err = b.change(ctx, func(stored []Ban, _ time.Time) ([]Ban, error) {
+	_, err = b.change(ctx, func(stored []Ban, _ time.Time) ([]Ban, error) {
 		if stored != nil {
 			return nil, nil // somebody was faster
 		}
@@ -158,8 +153,8 @@ func (b *bans) tend(ctx context.Context) error {
 // change applies a rule to the stored list, which it gets without those that
 // are over (nil: there is no list), and takes the result over. A nil result
 // changes nothing.
-func (b *bans) change(ctx context.Context, rule func([]Ban, time.Time) ([]Ban, error)) (list []Ban, rev uint64, err error) {
-	rev, err = b.store.Update(ctx, bansKey, func(old []byte) ([]byte, time.Duration, error) {
+func (b *bans) change(ctx context.Context, rule func([]Ban, time.Time) ([]Ban, error)) (list []Ban, err error) {
+	rev, err := b.store.Update(ctx, bansKey, func(old []byte) ([]byte, time.Duration, error) {
 		stored, err := decodeBans(old)
 		if err != nil {
 			return nil, 0, err
@@ -174,13 +169,13 @@ func (b *bans) change(ctx context.Context, rule func([]Ban, time.Time) ([]Ban, e
 			return nil, 0, err
 		}
 		list = changed
-		return encodeBans(changed, now)
+		return encodeBans(changed)
 	})
 	if err != nil {
-		return nil, 0, fmt.Errorf("auth: bans: %w", err)
+		return nil, fmt.Errorf("auth: bans: %w", err)
 	}
 	b.take(list, rev)
-	return list, rev, nil
+	return list, nil
 }
 
 func (b *bans) adopt(value []byte, rev uint64) error {
@@ -260,64 +255,84 @@ func (b *bans) covers(from netip.Addr, now time.Time) bool {
 // Ban keeps a user or a network out, on all instances at once. A user's
 // sessions end for good, phones' too; lifting the ban does not bring them back.
 // Since is set; banning again replaces reason and end. ErrInvalidBan,
-// ErrTooManyBans.
+// ErrTooManyBans. After any other error the user's sessions may have ended; the
+// same call again completes it.
 func (s *Service) Ban(ctx context.Context, b Ban) error {
 	b, err := b.normal()
 	if err != nil {
 		return err
 	}
-	_, _, err = s.bans.change(ctx, func(list []Ban, now time.Time) ([]Ban, error) {
-		b.Since = now.UTC()
-		if !b.active(now) {
-			return nil, ErrInvalidBan
+	now := time.Now()
+	if !b.active(now) {
+		return ErrInvalidBan
+	}
+	if b.User != "" {
+		if err := s.shutOut(ctx, b); err != nil {
+			return err
 		}
+	}
+	_, err = s.bans.change(ctx, func(list []Ban, now time.Time) ([]Ban, error) {
+		b.Since = now.UTC()
 		list = slices.DeleteFunc(active(list, now), b.same)
 		if len(list) >= maxBans {
 			return nil, ErrTooManyBans
 		}
 		return append(list, b), nil
 	})
-	if err != nil || b.User == "" {
-		return err
+	if errors.Is(err, ErrTooManyBans) && b.User != "" {
+		_, undo := s.letIn(ctx, b.User)
+		err = errors.Join(err, undo)
 	}
-	return s.endAll(ctx, b.User)
+	return err
 }
 
-// endAll ends every session of a banned user.
-func (s *Service) endAll(ctx context.Context, sub string) error {
-	_, err := s.change(ctx, sub, func(r *record, now time.Time) (*session, bool, error) {
+// shutOut ends every session of a user and lets none begin before the ban's end.
+func (s *Service) shutOut(ctx context.Context, b Ban) error {
+	_, err := s.change(ctx, b.User, func(r *record, now time.Time) (*session, bool, error) {
 		r.tidy(now, s.limits)
 		r.endAll(Banned, now, s.limits, func(*session) bool { return true })
+		r.Banned = now.Add(forGood).UnixMilli()
+		if !b.Until.IsZero() {
+			r.Banned = b.Until.UnixMilli()
+		}
 		return nil, true, nil
 	})
 	return err
 }
 
-// Lift ends a ban before its time; only User and Network count. A sign-in that
-// was under way when the user was banned is ended first. ErrInvalidBan,
+// letIn lets sessions of a user begin again; false: they might before.
+func (s *Service) letIn(ctx context.Context, sub string) (changed bool, err error) {
+	_, err = s.change(ctx, sub, func(r *record, now time.Time) (*session, bool, error) {
+		changed = r.Banned > now.UnixMilli()
+		r.Banned = 0
+		return nil, changed, nil
+	})
+	return changed, err
+}
+
+// Lift ends a ban before its time; only User and Network count. ErrInvalidBan,
 // ErrUnknownBan.
 func (s *Service) Lift(ctx context.Context, b Ban) error {
 	b, err := b.normal()
 	if err != nil {
 		return err
 	}
+	var out bool
 	if b.User != "" {
-		if err := s.bans.refuse(ctx, b.User); err == nil {
-			return ErrUnknownBan
-		} else if !errors.Is(err, ErrBanned) {
-			return err
-		}
-		if err := s.endAll(ctx, b.User); err != nil {
+		if out, err = s.letIn(ctx, b.User); err != nil {
 			return err
 		}
 	}
-	_, _, err = s.bans.change(ctx, func(list []Ban, now time.Time) ([]Ban, error) {
+	_, err = s.bans.change(ctx, func(list []Ban, now time.Time) ([]Ban, error) {
 		left := slices.DeleteFunc(active(list, now), b.same)
 		if len(left) == len(list) {
 			return nil, ErrUnknownBan
 		}
 		return left, nil
 	})
+	if out && errors.Is(err, ErrUnknownBan) {
+		return nil // half a ban, of an operator whose store went away
+	}
 	return err
 }
 

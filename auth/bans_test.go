@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -103,23 +104,29 @@ func TestLiftingABanRevivesNothing(t *testing.T) {
 	})
 }
 
-// A sign-in that an instance lets through because it has not heard of the ban
-// yet must not live on when the ban is lifted.
-func TestSignInRacingABanIsNotRevivedByLiftingIt(t *testing.T) {
+// An instance that has not heard of a ban lets nobody in all the same.
+func TestSignInRacingABanIsRefused(t *testing.T) {
 	store := memory(t)
 	deaf, other := service(store), service(store)
 	issue(t, deaf) // knows the bans of now, and hears of no others
 	if err := other.Ban(t.Context(), auth.Ban{User: "demo:alice"}); err != nil {
 		t.Fatal(err)
 	}
-	late := issue(t, deaf)
-	if _, err := other.Verify(t.Context(), late.Access); !errors.Is(err, auth.ErrBanned) {
+	late := grant(deaf)
+	late.AuthTime = time.Now().Add(-time.Second)
+	if _, err := deaf.Issue(t.Context(), late); !errors.Is(err, auth.ErrBanned) {
 		t.Errorf("while banned: %v", err)
 	}
-	if err := other.Lift(t.Context(), auth.Ban{User: "demo:alice"}); err != nil {
-		t.Fatal(err)
+	if err := deaf.Lift(t.Context(), auth.Ban{User: "demo:alice"}); err != nil {
+		t.Errorf("lifted where nobody had heard of it: %v", err)
 	}
-	over(t, other, late)
+	if err := other.Lift(t.Context(), auth.Ban{User: "demo:alice"}); !errors.Is(err, auth.ErrUnknownBan) {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := deaf.Issue(t.Context(), late); !errors.Is(err, auth.ErrSessionEnded) {
+		t.Errorf("allowed before the ban, redeemed after it: %v", err)
+	}
+	verified(t, deaf, issue(t, deaf))
 }
 
 func TestNetworkBan(t *testing.T) {
@@ -243,6 +250,111 @@ func TestBansSurviveAStoreThatCameBackEmpty(t *testing.T) {
 		synctest.Wait()
 		list, err := service(store).Bans(t.Context())
 		if err != nil || len(list) != 1 || list[0].User != "demo:alice" {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
+// deaf is a store whose watch link is down, without anybody noticing.
+type deaf struct {
+	*switched
+	off atomic.Bool
+}
+
+func (d *deaf) Watch(ctx context.Context, key string, changed func([]byte, uint64)) (func(), error) {
+	return d.switched.Watch(ctx, key, func(value []byte, rev uint64) {
+		if !d.off.Load() {
+			changed(value, rev)
+		}
+	})
+}
+
+// An instance that was deaf while a ban was lifted, or made shorter, must not take
+// the empty list for a store that came back empty.
+func TestLiftedBanStaysLifted(t *testing.T) {
+	for name, lift := range map[string]func(s *auth.Service) error{
+		"lifted": func(s *auth.Service) error { return s.Lift(t.Context(), auth.Ban{User: "demo:alice"}) },
+		"shorter": func(s *auth.Service) error {
+			return s.Ban(t.Context(), auth.Ban{User: "demo:alice", Until: time.Now().Add(time.Second)})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := memory(t)
+				link := &deaf{switched: &switched{Store: store}}
+				here, there := service(store), service(link)
+				run(t, here)
+				run(t, there)
+				synctest.Wait()
+				if err := here.Ban(t.Context(), auth.Ban{User: "demo:alice"}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				link.off.Store(true)
+				if err := lift(here); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				link.off.Store(false)
+				link.relink(t)
+				synctest.Wait()
+				for _, s := range []*auth.Service{here, there} {
+					if all, err := s.Bans(t.Context()); err != nil || len(all) != 0 {
+						t.Errorf("%+v, %v", all, err)
+					}
+					verified(t, s, issue(t, s))
+				}
+			})
+		})
+	}
+}
+
+// half lets the first writes through and no more.
+type half struct {
+	auth.Store
+	left atomic.Int32
+}
+
+func (h *half) Update(ctx context.Context, key string, change func([]byte) ([]byte, time.Duration, error)) (uint64, error) {
+	if h.left.Add(-1) < 0 {
+		return 0, pulled{}
+	}
+	return h.Store.Update(ctx, key, change)
+}
+
+// The store goes away in the middle of a ban: the operator is told, and what was
+// done so far can be completed or taken back.
+func TestHalfABanCanBeCompletedOrTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory(t)
+		s := service(store)
+		tokens := issue(t, s)
+		breaking := &half{Store: store}
+		operator := service(breaking)
+		ban := auth.Ban{User: "demo:alice", Until: time.Now().Add(time.Hour)}
+		if err := operator.Ban(t.Context(), ban); err == nil {
+			t.Fatal("banned without a write")
+		}
+		verified(t, s, tokens)
+		breaking.left.Store(1)
+		if err := operator.Ban(t.Context(), ban); err == nil {
+			t.Fatal("banned with half the writes")
+		}
+		if _, err := s.Verify(t.Context(), tokens.Access); err == nil {
+			t.Error("the session is alive")
+		}
+		if _, err := s.Issue(t.Context(), grant(s)); !errors.Is(err, auth.ErrBanned) {
+			t.Errorf("signed in: %v", err)
+		}
+		if err := s.Lift(t.Context(), ban); err != nil {
+			t.Errorf("taken back: %v", err)
+		}
+		verified(t, s, issue(t, s))
+		breaking.left.Store(2)
+		if err := operator.Ban(t.Context(), ban); err != nil {
+			t.Errorf("completed: %v", err)
+		}
+		if list, err := s.Bans(t.Context()); err != nil || len(list) != 1 {
 			t.Errorf("%+v, %v", list, err)
 		}
 	})

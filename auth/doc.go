@@ -50,11 +50,12 @@
 //
 // All active bans are one record of at most a thousand, which every instance
 // watches and keeps, so that asking costs no store call and an open connection
-// hears of it at once. A banned user's sessions end as well, in their own record,
-// and lifting the ban brings none of them back. Two writes, the list first: what
-// an instance lets in between, because it has not heard of the ban yet, is
-// refused while the ban lasts and ended before it is lifted. As with the key
-// ring, a store that came back empty gets the list back.
+// hears of it at once. A banned user's sessions end in their own record, where
+// the ban's end is as well: so not even an instance that
+// has not heard of the ban yet lets them in, and neither lifting the ban nor its
+// end brings a session back. The record is written first and the list second; an
+// operator who is told that the store went away in between can repeat either call.
+// As with the key ring, a store that came back empty gets the list back.
 //
 // # Refresh tokens
 //

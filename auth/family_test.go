@@ -314,3 +314,44 @@ func TestStateTellsOfSignInsAndTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// The cap of all sessions ends no phone as long as there is anything else.
+func TestBrowserLoginsDoNotEndThePhone(t *testing.T) {
+	s := service(memory(t), func(c *auth.Config) {
+		c.Clients = auth.Clients(issuer)
+		web := c.Clients["web"]
+		web.MaxSessions = 32
+		c.Clients["web"] = web
+	})
+	phone, err := s.SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := issue(t, s)
+	for range 31 {
+		issue(t, s)
+	}
+	verified(t, s, phone)
+	if _, err := s.Verify(t.Context(), first.Access); !errors.Is(err, auth.ErrInvalidToken) {
+		t.Errorf("the oldest browser: %v", err)
+	}
+	if all, err := s.Sessions(t.Context(), "demo:alice"); err != nil || len(all) != 32 {
+		t.Errorf("%d sessions, %v", len(all), err)
+	}
+}
+
+// A client reads a life of no seconds as one without an end.
+func TestAccessTokenLivesASecondAtLeast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := service(memory(t), func(c *auth.Config) { c.RefreshTTL = 8 * time.Second })
+		time.Sleep(300 * time.Millisecond)
+		tokens := issue(t, s)
+		time.Sleep(7900 * time.Millisecond)
+		last := refresh(t, s, tokens.Refresh)
+		if last.ExpiresIn != time.Second {
+			t.Errorf("expires in %v", last.ExpiresIn)
+		}
+		time.Sleep(200 * time.Millisecond)
+		over(t, s, last)
+	})
+}

@@ -62,6 +62,7 @@ type record struct {
 	// NotBefore is when all of the user's other sessions were last ended at
 	// once (Unix milliseconds): a sign-in that was allowed earlier opens none.
 	NotBefore int64 `json:"not_before,omitempty"`
+	Banned    int64 `json:"banned,omitempty"` // until then no sign-in opens one
 }
 
 // session is one signed-in device: a family of refresh tokens of which only
@@ -118,6 +119,9 @@ func (r *record) encode(now time.Time, l limits) ([]byte, time.Duration, error) 
 	if r.NotBefore != 0 {
 		last = later(last, time.UnixMilli(r.NotBefore).Add(markLife))
 	}
+	if r.Banned != 0 {
+		last = later(last, time.UnixMilli(r.Banned))
+	}
 	return value, last.Sub(now), nil
 }
 
@@ -161,7 +165,12 @@ func (r *record) issue(fresh session, who Identity, now time.Time, l limits) (s 
 		r.end(fresh.SID, Reuse, now, l)
 		return nil, true, nil
 	}
-	if _, ended := r.ended(fresh.SID); ended || fresh.AuthTime < r.NotBefore {
+	switch _, ended := r.ended(fresh.SID); {
+	case ended:
+		return nil, false, ErrSessionEnded
+	case now.UnixMilli() < r.Banned:
+		return nil, false, ErrBanned
+	case fresh.AuthTime < min(r.NotBefore, now.UnixMilli()):
 		return nil, false, ErrSessionEnded
 	}
 	client := l.config.Clients[fresh.ClientID]
@@ -176,7 +185,7 @@ func (r *record) issue(fresh session, who Identity, now time.Time, l limits) (s 
 		r.remove(r.oldest(client.ID), Replaced, now, l)
 	}
 	for len(r.Sessions) > maxSessions || len(r.Sessions) > 1 && r.size() > maxRecord {
-		r.remove(0, Replaced, now, l)
+		r.remove(r.spare(), Replaced, now, l)
 	}
 	if r.size() > maxRecord {
 		return nil, false, fmt.Errorf("auth: user record over %d bytes", maxRecord)
@@ -203,6 +212,13 @@ func (r *record) count(clientID string) (n int) {
 
 func (r *record) oldest(clientID string) int {
 	return slices.IndexFunc(r.Sessions, func(s session) bool { return s.ClientID == clientID })
+}
+
+// spare is the session to go when there are too many: the oldest but a phone's,
+// which approves the others, and but the newest.
+func (r *record) spare() int {
+	i := slices.IndexFunc(r.Sessions[:len(r.Sessions)-1], func(s session) bool { return s.ClientID != Phone })
+	return max(i, 0)
 }
 
 // see takes the profile as the provider gave it last, within bounds: a person

@@ -79,7 +79,6 @@ func (s *Service) SignIn(ctx context.Context, provider, credential string, d Dev
 		Identity: who,
 		ClientID: Phone,
 		AMR:      []string{provider},
-		AuthTime: time.Now(),
 		Device:   d,
 		Place:    place,
 		Seed:     seed,
@@ -130,6 +129,10 @@ func (g Grant) session(first refreshToken, scope string, now time.Time) session 
 	if len(g.Place) > maxPlace {
 		g.Place = ""
 	}
+	allowed := g.AuthTime
+	if allowed.IsZero() {
+		allowed = now
+	}
 	return session{
 		SID:        g.SID,
 		ClientID:   g.ClientID,
@@ -137,7 +140,7 @@ func (g Grant) session(first refreshToken, scope string, now time.Time) session 
 		AMR:        g.AMR,
 		Device:     g.Device,
 		Place:      g.Place,
-		AuthTime:   g.AuthTime.UnixMilli(),
+		AuthTime:   allowed.UnixMilli(),
 		Created:    now.UnixMilli(),
 		Used:       now.UnixMilli(),
 		Refreshed:  now.UnixMilli(),

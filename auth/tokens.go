@@ -73,12 +73,9 @@ func (s *Service) introspectRefresh(ctx context.Context, clientID, token string)
 // that stands for nothing is no error. A refresh token that was spent already
 // will do: it shows as well as the newest that somebody wants out.
 func (s *Service) Revoke(ctx context.Context, clientID, token string) error {
-	sub, sid, of, err := s.belongs(ctx, token)
-	switch {
-	case err != nil || sid == "":
+	sub, sid, err := s.belongs(ctx, token)
+	if err != nil || sid == "" {
 		return err
-	case of != "" && of != clientID:
-		return ErrInvalidGrant
 	}
 	_, err = s.change(ctx, sub, func(r *record, now time.Time) (*session, bool, error) {
 		r.tidy(now, s.limits)
@@ -95,18 +92,17 @@ func (s *Service) Revoke(ctx context.Context, clientID, token string) error {
 	return err
 }
 
-// belongs says whose token of ours it is, if it is one, and which client's if
-// it says so itself.
-func (s *Service) belongs(ctx context.Context, token string) (sub, sid, clientID string, err error) {
+// belongs says whose token of ours it is, if it is one.
+func (s *Service) belongs(ctx context.Context, token string) (sub, sid string, err error) {
 	if looksLikeRefresh(token) {
 		t, _, err := s.open(ctx, token)
-		return t.sub, t.sid, "", err
+		return t.sub, t.sid, err
 	}
 	p, err := s.Claimed(ctx, token)
 	if errors.Is(err, ErrInvalidToken) {
 		err = nil
 	}
-	return p.Sub, p.SID, p.ClientID, err
+	return p.Sub, p.SID, err
 }
 
 // open unseals what looks like a refresh token.

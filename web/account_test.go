@@ -136,7 +136,7 @@ func TestDeviceListEndsOne(t *testing.T) {
 		t.Error("the ended desktop is still signed in")
 	}
 	again := v.send("/account/end", all[0].end)
-	pageIs(t, again, 404, "This device is signed out")
+	pageIs(t, again, 404, "That device is signed out")
 	if !strings.Contains(again.raw, `href="/account"`) || strings.Contains(again.raw, `href="/s"`) {
 		t.Errorf("no way back to the list: %s", again.raw)
 	}
@@ -194,7 +194,7 @@ func TestStolenSessionIDEndsNothing(t *testing.T) {
 		return v.send("/account/end", fields)
 	}
 	for _, id := range []string{theirs[0].id, theirs[1].id, "", "x", strings.Repeat("A", 4000), "demo:bob"} {
-		pageIs(t, end(id), 404, "This device is signed out")
+		pageIs(t, end(id), 404, "That device is signed out")
 	}
 	pageIs(t, end(mine[1].id), 403, "Only a phone can end this")
 	if len(v.listed(accountPath)) != 2 || len(victim.listed(accountPath)) != 2 {

@@ -38,11 +38,24 @@ func (s *Server) clientAddr(r *http.Request) netip.Addr {
 		if !s.trusted(addr) {
 			break
 		}
-		if addr, err = netip.ParseAddr(strings.TrimSpace(hop)); err != nil {
-			return netip.Addr{} // the proxy said nothing usable
+		if addr = parseHop(hop); !addr.IsValid() {
+			s.mute.Do(func() {
+				s.log.Warn("a trusted proxy names no address in X-Forwarded-For: its clients cannot be told apart, and are not limited or banned by network")
+			})
+			return addr
 		}
 	}
 	return addr.Unmap().WithZone("")
+}
+
+// parseHop takes an address, and one with the port that some proxies add.
+func parseHop(text string) netip.Addr {
+	text = strings.TrimSpace(text)
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return addr
+	}
+	withPort, _ := netip.ParseAddrPort(text) // invalid: neither
+	return withPort.Addr()
 }
 
 func (s *Server) trusted(addr netip.Addr) bool {

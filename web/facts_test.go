@@ -77,7 +77,9 @@ func TestForgedForwardedForChangesNothing(t *testing.T) {
 		{proxy, []string{"2001:db8:aa:bb:cc::1"}, "2001:db8:aa::/48"},
 		{proxy, []string{"fe80::1%eth0"}, "fe80::/48"},
 		{proxy, []string{"203.0.113.9, garbage"}, ""},
-		{proxy, []string{"203.0.113.9:443"}, ""},
+		{proxy, []string{"203.0.113.9:443"}, "203.0.113.0/24"}, // as some proxies write it
+		{proxy, []string{"[2001:db8:2::5]:443"}, "2001:db8:2::/48"},
+		{proxy, []string{"203.0.113.9:x"}, ""},
 		{proxy, []string{"203.0.113.9,"}, ""},
 		{proxy, []string{"unknown"}, ""},
 		{proxy, []string{""}, ""},

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"scanlogin/auth"
@@ -25,12 +27,16 @@ type Store interface {
 type guessable struct {
 	kind  string
 	wrong error // what a wrong try ends in
+	// short says that guessing could succeed, so that who guesses has to wait.
+	// The others are random and long: there a wrong try is somebody's mistake or a
+	// waste of their time, and what is right is let in whatever others do.
+	short bool
 }
 
 var (
-	credentials   = guessable{"signin", auth.ErrInvalidCredential}
-	typedCodes    = guessable{"user_code", qrlogin.ErrNotFound}
-	clientSecrets = guessable{"client", errClientCredentials}
+	credentials   = guessable{kind: "signin", wrong: auth.ErrInvalidCredential}
+	clientSecrets = guessable{kind: "client", wrong: errClientCredentials}
+	typedCodes    = guessable{kind: "user_code", wrong: qrlogin.ErrNotFound, short: true}
 )
 
 // budget is what may be wrong: burst tries at once, then one in every.
@@ -46,27 +52,34 @@ var (
 	ofAccount = budget{10, 90 * time.Second}
 )
 
+// maxAccount bounds what strangers can name, in bytes.
+const maxAccount = 300
+
 // guess makes one try at what, for an account where one is named. Wrong tries
-// cost the network they come from, and the account there; while either is out of
-// budget nothing is tried, also not what is right, because that answer is what a
-// guesser is after. So a guesser is slowed down and nobody is locked out: what is
+// cost the network they come from, and the account there. Who is out of budget is
+// told to wait. What is short is not even tried then, by an account that has
+// guessed wrong of late: whoever has not is never kept out by others. What is
 // right costs nothing, and other networks are not concerned.
 func (s *Server) guess(r *http.Request, what guessable, account string, try func() error) error {
 	from := s.clientAddr(r)
 	if !s.config.Limits || !from.IsValid() {
 		return try()
 	}
-	pays := payers(what, from, account)
-	var wait time.Duration
-	for key, b := range pays {
-		full, err := s.spent(r.Context(), key)
-		if err != nil {
-			return err
-		}
-		wait = max(wait, b.wait(full, time.Now()))
+	network := "failures:" + what.kind + ":" + networkOf(from)
+	pays := []payer{{network, ofNetwork}}
+	if account != "" && len(account) <= maxAccount {
+		pays = append(pays, payer{network + ":" + account, ofAccount})
 	}
-	if wait > 0 {
-		return rateLimited(wait)
+	if what.short {
+		if !s.guessing.begin(r.Context(), account) {
+			return rateLimited(time.Second)
+		}
+		defer s.guessing.end(account)
+		if wait, err := s.mustWait(r.Context(), pays); err != nil {
+			return err
+		} else if wait > 0 {
+			return rateLimited(wait)
+		}
 	}
 	err := try()
 	if !errors.Is(err, what.wrong) {
@@ -74,28 +87,83 @@ func (s *Server) guess(r *http.Request, what guessable, account string, try func
 	}
 	ctx, cancel := outlasting(r)
 	defer cancel()
-	for key, b := range pays {
-		if err := s.charge(ctx, key, b); err != nil {
+	var wait time.Duration
+	for _, p := range pays {
+		early, err := s.charge(ctx, p)
+		if err != nil {
 			return err
 		}
+		wait = max(wait, early)
+	}
+	if wait > 0 {
+		return rateLimited(wait)
 	}
 	return err
+}
+
+// payer is one bucket of a try: of a network, or of an account in it.
+type payer struct {
+	key string
+	budget
+}
+
+// mustWait is how long an account that has guessed wrong of late has to wait, for
+// itself or for its network.
+func (s *Server) mustWait(ctx context.Context, pays []payer) (wait time.Duration, err error) {
+	now := time.Now()
+	for _, p := range slices.Backward(pays) { // the account's first
+		full, err := s.spent(ctx, p.key)
+		if err != nil {
+			return 0, err
+		}
+		if !now.Before(full) {
+			break // of this account nothing is known
+		}
+		wait = max(wait, p.wait(full, now))
+	}
+	return wait, nil
+}
+
+// inFlight are the accounts whose tries are under way on this instance: each has
+// one at a time, or a volley would be looked at before the first is charged.
+type inFlight struct {
+	mu       sync.Mutex
+	accounts map[string]chan struct{} // closed at the end of the try
+}
+
+// begin waits for the account's turn; false: ctx ended before.
+func (f *inFlight) begin(ctx context.Context, account string) bool {
+	for {
+		f.mu.Lock()
+		ended, busy := f.accounts[account]
+		if !busy {
+			if f.accounts == nil {
+				f.accounts = map[string]chan struct{}{}
+			}
+			f.accounts[account] = make(chan struct{})
+			f.mu.Unlock()
+			return true
+		}
+		f.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (f *inFlight) end(account string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.accounts[account])
+	delete(f.accounts, account)
 }
 
 func rateLimited(wait time.Duration) *failure {
 	f := *errRateLimited
 	f.after = wait
 	return &f
-}
-
-// payers are the buckets of one try.
-func payers(what guessable, from netip.Addr, account string) map[string]budget {
-	network := "failures:" + what.kind + ":" + networkOf(from)
-	pays := map[string]budget{network: ofNetwork}
-	if account != "" {
-		pays[network+":"+account] = ofAccount
-	}
-	return pays
 }
 
 // networkOf is what one customer has of the internet.
@@ -124,17 +192,12 @@ func (b budget) wait(full, now time.Time) time.Duration {
 	return max(0, full.Sub(now)-time.Duration(b.burst-1)*b.every)
 }
 
-// charged is the new full after one more wrong try. Tries that passed the look
-// together cost no more than one beyond the burst.
+// charged is the new full after one more wrong try.
 func (b budget) charged(full, now time.Time) time.Time {
 	if full.Before(now) {
 		full = now
 	}
-	full = full.Add(b.every)
-	if most := now.Add(time.Duration(b.burst+1) * b.every); full.After(most) {
-		return most
-	}
-	return full
+	return full.Add(b.every)
 }
 
 // spent reads a bucket: when it is full again.
@@ -146,20 +209,25 @@ func (s *Server) spent(ctx context.Context, key string) (full time.Time, err err
 	return decodeFull(value)
 }
 
-func (s *Server) charge(ctx context.Context, key string, b budget) error {
-	_, err := s.config.Store.Update(ctx, key, func(old []byte) ([]byte, time.Duration, error) {
+// charge takes one wrong try from a bucket. One that came too early is told by how
+// much, and costs nothing: the wait never grows, however many there are.
+func (s *Server) charge(ctx context.Context, p payer) (early time.Duration, err error) {
+	_, err = s.config.Store.Update(ctx, p.key, func(old []byte) ([]byte, time.Duration, error) {
 		full, err := decodeFull(old)
 		if err != nil {
 			return nil, 0, err
 		}
 		now := time.Now()
-		full = b.charged(full, now)
+		if early = p.wait(full, now); early > 0 {
+			return nil, 0, nil
+		}
+		full = p.charged(full, now)
 		return strconv.AppendInt(nil, full.UnixMicro(), 10), full.Sub(now), nil
 	})
 	if err != nil {
-		return fmt.Errorf("web: failures: %w", err)
+		return 0, fmt.Errorf("web: failures: %w", err)
 	}
-	return nil
+	return early, nil
 }
 
 // decodeFull reads a record: microseconds since 1970.

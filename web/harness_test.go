@@ -65,6 +65,7 @@ type setup struct {
 	hub       hub.Config
 	limits    bool        // wrong tries are counted
 	store     sharedStore // nil: memory
+	users     []string    // besides alice and bob
 	noUsers   bool        // nobody can sign in on the phone pages
 	direct    bool        // no network: requests go straight to the handler, sockets over pipes, also in a bubble
 }
@@ -122,7 +123,7 @@ func newSite(t testing.TB, c setup) *site {
 		s.public = s.url
 	}
 	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	users := []string{"alice", "bob"}
+	users := append([]string{"alice", "bob"}, c.users...)
 	if c.noUsers {
 		users = nil
 	}

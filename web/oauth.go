@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"scanlogin/auth"
 	"scanlogin/qrlogin"
@@ -83,7 +84,11 @@ var nobody = auth.Client{SecretHashes: [][]byte{make([]byte, sha256.Size)}}
 // that could be guessed.
 func (s *Server) authenticateClient(r *http.Request, form url.Values) (auth.Client, error) {
 	id, secret := form.Get("client_id"), form.Get("client_secret")
-	if user, password, ok := r.BasicAuth(); ok {
+	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Basic") {
+		user, password, ok := r.BasicAuth()
+		if !ok {
+			return auth.Client{}, errClientCredentials
+		}
 		headerID, err1 := url.QueryUnescape(user)
 		headerSecret, err2 := url.QueryUnescape(password)
 		if err1 != nil || err2 != nil || secret != "" || id != "" && id != headerID {

@@ -98,7 +98,8 @@ func (s *Server) scan(r *http.Request, what qrlogin.Scan, by auth.Identity) (fou
 		return err
 	}
 	if what.UserCode == "" {
-		return found, try()
+		err = try()
+		return found, err
 	}
 	err = s.guess(r, typedCodes, by.Sub(), try)
 	return found, err
@@ -202,6 +203,9 @@ func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	if in.Credential == "" {
 		return errInvalidRequest
+	}
+	if err := s.mayName(r, s.config.Clients[auth.Phone]); err != nil {
+		return err
 	}
 	tokens, err := s.signIn(r, chi.URLParam(r, "provider"), in.Credential)
 	if err != nil {

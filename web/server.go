@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,9 @@ type Server struct {
 	hello   []byte
 	pages   *pages
 	origins map[string]bool // that only some clients have
+
+	guessing inFlight  // tries at typed codes
+	mute     sync.Once // a proxy named no address
 
 	leaving atomic.Bool // not ready for new traffic
 	closed  atomic.Bool // takes no new watchers

@@ -53,7 +53,7 @@ func parseWhom(text string) (whom, error) {
 		return whom{Network: netip.PrefixFrom(addr, addr.BitLen()).String()}, nil
 	}
 	if network, err := netip.ParsePrefix(text); err == nil {
-		if network.Bits() < 8 || network.Addr().Is6() && network.Bits() < 16 {
+		if network.Addr().Is4In6() && network.Bits() < 96 || network.Bits() < 8 || network.Addr().Is6() && network.Bits() < 16 {
 			return whom{}, usageError{fmt.Errorf("%s is wider than a ban can be: /8, or /16 of IPv6", network)}
 		}
 		if addr := network.Addr(); addr.Is4In6() && network.Bits() >= 96 {

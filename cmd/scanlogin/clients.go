@@ -221,11 +221,17 @@ func checkAudience(at, audience string) error {
 	return nil
 }
 
+// maxScope bounds what each token and each session carries.
+const maxScope = 256
+
 func checkScopes(at string, scopes list) error {
 	if len(scopes) == 0 {
 		return fmt.Errorf("%s: one or more are needed", at)
 	}
 	unfit := func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }
+	if len(strings.Join(scopes, " ")) > maxScope {
+		return fmt.Errorf("%s: %d characters in all are the most", at, maxScope)
+	}
 	for _, scope := range scopes {
 		switch {
 		case scope == auth.Phone:
