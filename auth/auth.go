@@ -37,6 +37,8 @@ var (
 	ErrPhoneOnly = errors.New("auth: only a phone may end a phone session")
 	// ErrBanned refuses a user who is banned, whatever they show.
 	ErrBanned = errors.New("auth: user banned")
+	// ErrInvalidUser is what cannot be a `sub`.
+	ErrInvalidUser = errors.New("auth: invalid user")
 	// ErrInvalidBan is a ban of nobody, or one that cannot be.
 	ErrInvalidBan = errors.New("auth: invalid ban")
 	// ErrUnknownBan is a ban that there is not.
@@ -84,6 +86,13 @@ type Device struct {
 	OS      string `json:"os,omitempty"`
 }
 
+// Origin is where a sign-in comes from, as far as is known.
+type Origin struct {
+	Device  Device
+	Place   string       // for people to read
+	Network netip.Prefix // its IPv4 address or /64, to know it again
+}
+
 // Grant is a sign-in that was allowed and becomes a session.
 type Grant struct {
 	SID      string // from NewSID
@@ -92,9 +101,8 @@ type Grant struct {
 	Scope    string // space-separated; empty: all the client may have
 	AMR      []string
 	AuthTime time.Time // when it was allowed; zero: now
-	Device   Device
-	Place    string // for people to read: where the device is, as far as is known
-	Seed     []byte // secret; the same seed and SID always give the same first refresh token
+	Origin
+	Seed []byte // secret; the same seed and SID always give the same first refresh token
 }
 
 // LogValue leaves the seed out.

@@ -43,16 +43,21 @@ func (b Ban) active(now time.Time) bool { return b.Until.IsZero() || now.Before(
 // same says that both are about the same user or network.
 func (b Ban) same(other Ban) bool { return b.User == other.User && b.Network == other.Network }
 
+// validSub says whether somebody can have this `sub`.
+func validSub(sub string) bool {
+	provider, subject, _ := strings.Cut(sub, ":")
+	return provider != "" && subject != "" && len(sub) <= maxSub &&
+		!strings.ContainsFunc(sub, unicode.IsControl) && utf8.ValidString(sub)
+}
+
 // normal is the ban in its one form: networks of IPv4 as such, without host
 // bits. ErrInvalidBan.
 func (b Ban) normal() (Ban, error) {
-	provider, subject, _ := strings.Cut(b.User, ":")
-	user := provider != "" && subject != "" && len(b.User) <= maxSub
+	user := validSub(b.User)
 	if user == b.Network.IsValid() || b.User != "" && !user {
 		return b, ErrInvalidBan
 	}
-	control := strings.ContainsFunc(b.User+b.Reason, unicode.IsControl)
-	if control || len(b.Reason) > maxReason || !utf8.ValidString(b.User+b.Reason) {
+	if strings.ContainsFunc(b.Reason, unicode.IsControl) || len(b.Reason) > maxReason || !utf8.ValidString(b.Reason) {
 		return b, ErrInvalidBan
 	}
 	if a := b.Network.Addr(); a.Is4In6() {
@@ -267,6 +272,13 @@ func (s *Service) Ban(ctx context.Context, b Ban) error {
 		return ErrInvalidBan
 	}
 	if b.User != "" {
+		all, err := s.Bans(ctx)
+		if err != nil {
+			return err
+		}
+		if len(all) >= maxBans && !slices.ContainsFunc(all, b.same) {
+			return ErrTooManyBans
+		}
 		if err := s.shutOut(ctx, b); err != nil {
 			return err
 		}
@@ -286,14 +298,16 @@ func (s *Service) Ban(ctx context.Context, b Ban) error {
 	return err
 }
 
-// shutOut ends every session of a user and lets none begin before the ban's end.
+// shutOut ends every session of a user and lets none begin for a while: as long as
+// an instance may not have heard of the ban. What two operators or half a ban leave
+// behind is over then too.
 func (s *Service) shutOut(ctx context.Context, b Ban) error {
 	_, err := s.change(ctx, b.User, func(r *record, now time.Time) (*session, bool, error) {
 		r.tidy(now, s.limits)
 		r.endAll(Banned, now, s.limits, func(*session) bool { return true })
-		r.Banned = now.Add(forGood).UnixMilli()
+		r.Banned = now.Add(markLife).UnixMilli()
 		if !b.Until.IsZero() {
-			r.Banned = b.Until.UnixMilli()
+			r.Banned = min(r.Banned, b.Until.UnixMilli())
 		}
 		return nil, true, nil
 	})

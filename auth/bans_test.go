@@ -22,11 +22,11 @@ func TestBannedUserIsOutEverywhereAtOnce(t *testing.T) {
 		run(t, there)
 		synctest.Wait()
 		tokens := issue(t, here)
-		phone, err := here.SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
+		phone, err := here.SignIn(t.Context(), "demo", "alice", auth.Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		bob, err := here.SignIn(t.Context(), "demo", "bob", auth.Device{}, "")
+		bob, err := here.SignIn(t.Context(), "demo", "bob", auth.Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func TestBannedUserIsOutEverywhereAtOnce(t *testing.T) {
 			_, byPhone := s.Verify(t.Context(), phone.Access)
 			_, refreshed := s.Refresh(t.Context(), "web", tokens.Refresh, "")
 			_, issued := s.Issue(t.Context(), pending)
-			_, signedIn := s.SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
+			_, signedIn := s.SignIn(t.Context(), "demo", "alice", auth.Origin{})
 			_, session := s.Session(t.Context(), tokens.Sub, tokens.SID)
 			_, used := s.Use(t.Context(), tokens.Sub, tokens.SID)
 			_, access := s.Access(t.Context(), tokens.Sub, tokens.SID)
@@ -208,9 +208,11 @@ func TestBansAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Ban(t.Context(), auth.Ban{User: "demo:x"}); !errors.Is(err, auth.ErrTooManyBans) {
+	tokens := issue(t, s)
+	if err := s.Ban(t.Context(), auth.Ban{User: tokens.Sub}); !errors.Is(err, auth.ErrTooManyBans) {
 		t.Errorf("one more: %v", err)
 	}
+	verified(t, s, tokens) // a ban that was refused has done nothing
 	if err := s.Ban(t.Context(), auth.Ban{User: "demo:7", Reason: "again"}); err != nil {
 		t.Errorf("one that is there: %v", err)
 	}

@@ -43,6 +43,11 @@
 // session yet when somebody ends all others, or is banned, has no session id to
 // bury: NotBefore in the record refuses it.
 //
+// The record also remembers the last eight networks that the user signed in from,
+// for 90 days (networks.go): a login from one of them is less of a surprise. Whatever
+// speaks against a place takes it back: the end of its session from another one, a
+// stolen token, the end of all others, a ban, a report.
+//
 // The sessions of phones approve logins, so only a phone may end them: whoever
 // got into a browser must not be able to lock the owner out.
 //
@@ -51,8 +56,8 @@
 // All active bans are one record of at most a thousand, which every instance
 // watches and keeps, so that asking costs no store call and an open connection
 // hears of it at once. A banned user's sessions end in their own record, where
-// the ban's end is as well: so not even an instance that
-// has not heard of the ban yet lets them in, and neither lifting the ban nor its
+// a mark keeps new ones from beginning for a day, or until the ban ends: so not even
+// an instance that has not heard of it lets them in, and neither lifting the ban nor its
 // end brings a session back. The record is written first and the list second; an
 // operator who is told that the store went away in between can repeat either call.
 // As with the key ring, a store that came back empty gets the list back.

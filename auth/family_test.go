@@ -115,7 +115,7 @@ func TestLivesOfAClient(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		over(t, s, tokens)
-		phone, err := s.SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
+		phone, err := s.SignIn(t.Context(), "demo", "alice", auth.Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +136,7 @@ func TestLimitIsExactUnderParallelSignIns(t *testing.T) {
 			c.Clients["web"] = web
 		}
 		services := []*auth.Service{service(store, limited), service(store, limited)}
-		phone, err := services[0].SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
+		phone, err := services[0].SignIn(t.Context(), "demo", "alice", auth.Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +171,7 @@ func TestEndOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory(t)
 		s := service(store)
-		phone, err := s.SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
+		phone, err := s.SignIn(t.Context(), "demo", "alice", auth.Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +323,7 @@ func TestBrowserLoginsDoNotEndThePhone(t *testing.T) {
 		web.MaxSessions = 32
 		c.Clients["web"] = web
 	})
-	phone, err := s.SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
+	phone, err := s.SignIn(t.Context(), "demo", "alice", auth.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}

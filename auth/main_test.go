@@ -63,7 +63,7 @@ func grant(s *auth.Service) auth.Grant {
 		Scope:    "openid profile",
 		AMR:      []string{"qr"},
 		AuthTime: time.Now(),
-		Device:   auth.Device{Browser: "Chrome", OS: "Windows"},
+		Origin:   auth.Origin{Device: auth.Device{Browser: "Chrome", OS: "Windows"}},
 		Seed:     []byte("the device code of this ticket"),
 	}
 }

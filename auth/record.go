@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -15,15 +16,15 @@ const (
 	maxTombstones = 32
 	maxRecord     = 16 << 10 // bytes
 	maxName       = 256      // bytes; a longer name is cut
-	maxPicture    = 1 << 10  // bytes; a longer address is left out
+	maxPicture    = 512      // bytes; a longer address is left out
 	maxPlace      = 128      // bytes; a longer one is left out
 
 	// lateIssue is how long after the grace an Issue for a session may still
 	// be under way: retries, a slow request, clocks that differ. So long, and
 	// the grace, an ended session is remembered.
 	lateIssue = 2 * time.Minute
-	// markLife is how long NotBefore is kept: longer than any ticket waits
-	// between its confirm and its redemption.
+	// markLife is how long NotBefore and Banned are kept: longer than any ticket
+	// waits between its confirm and its redemption, and any instance without news.
 	markLife = 24 * time.Hour
 )
 
@@ -61,8 +62,9 @@ type record struct {
 	SignIns  uint64      `json:"sign_ins,omitempty"` // how many sessions there ever were
 	// NotBefore is when all of the user's other sessions were last ended at
 	// once (Unix milliseconds): a sign-in that was allowed earlier opens none.
-	NotBefore int64 `json:"not_before,omitempty"`
-	Banned    int64 `json:"banned,omitempty"` // until then no sign-in opens one
+	NotBefore int64  `json:"not_before,omitempty"`
+	Banned    int64  `json:"banned,omitempty"`   // until then no sign-in opens one, whatever an instance knows of bans
+	Networks  []seen `json:"networks,omitempty"` // that the user signed in from, the newest last
 }
 
 // session is one signed-in device: a family of refresh tokens of which only
@@ -116,6 +118,9 @@ func (r *record) encode(now time.Time, l limits) ([]byte, time.Duration, error) 
 	for _, t := range r.Ended {
 		last = later(last, time.UnixMilli(t.Until))
 	}
+	if n := len(r.Networks); n > 0 {
+		last = later(last, time.UnixMilli(r.Networks[n-1].At).Add(networkLife))
+	}
 	if r.NotBefore != 0 {
 		last = later(last, time.UnixMilli(r.NotBefore).Add(markLife))
 	}
@@ -156,7 +161,7 @@ func (r *record) live(sid string, now time.Time, l limits) (*session, bool) {
 // issue adds a session, once: within the grace the one that is there already
 // comes back with changed false. Later the same grant is somebody else's copy
 // of it: the session ends and nil comes back. One that has ended stays ended.
-func (r *record) issue(fresh session, who Identity, now time.Time, l limits) (s *session, changed bool, err error) {
+func (r *record) issue(fresh session, who Identity, from netip.Prefix, now time.Time, l limits) (s *session, changed bool, err error) {
 	r.tidy(now, l)
 	if s, ok := r.live(fresh.SID, now, l); ok {
 		if now.Before(time.UnixMilli(s.Created).Add(l.config.Grace)) {
@@ -170,7 +175,7 @@ func (r *record) issue(fresh session, who Identity, now time.Time, l limits) (s 
 		return nil, false, ErrSessionEnded
 	case now.UnixMilli() < r.Banned:
 		return nil, false, ErrBanned
-	case fresh.AuthTime < min(r.NotBefore, now.UnixMilli()):
+	case fresh.AuthTime < r.NotBefore && fresh.AuthTime != fresh.Created: // who is allowed at this moment is not late
 		return nil, false, ErrSessionEnded
 	}
 	client := l.config.Clients[fresh.ClientID]
@@ -178,6 +183,7 @@ func (r *record) issue(fresh session, who Identity, now time.Time, l limits) (s 
 		return nil, false, err
 	}
 	r.see(who)
+	r.come(from, now)
 	r.SignIns++
 	fresh.Number = r.SignIns
 	r.Sessions = append(r.Sessions, fresh)
@@ -278,6 +284,7 @@ func (r *record) endOthers(by Principal, now time.Time, l limits) error {
 
 func (r *record) endAll(why Reason, now time.Time, l limits, which func(*session) bool) {
 	r.NotBefore = now.UnixMilli()
+	r.keepNetworksOf(which)
 	for i := len(r.Sessions) - 1; i >= 0; i-- {
 		if which(&r.Sessions[i]) {
 			r.remove(i, why, now, l)
@@ -346,6 +353,9 @@ func (r *record) tidy(now time.Time, l limits) {
 }
 
 func (r *record) remove(i int, why Reason, now time.Time, l limits) {
+	if why == Revoked || why == Reuse {
+		r.disown(r.Sessions[i])
+	}
 	r.Ended = append(r.Ended, tombstone{SID: r.Sessions[i].SID, Reason: why, Until: now.Add(l.remember()).UnixMilli()})
 	if over := len(r.Ended) - maxTombstones; over > 0 {
 		r.Ended = slices.Delete(r.Ended, 0, over)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -141,7 +142,7 @@ func (m *machine) issue(sid, client string, late time.Duration) {
 		Place: "192.0.2.0/24", AuthTime: m.now.Add(-late).UnixMilli(), Created: now, Used: now, Refreshed: now, Generation: 1, Hash: hash(secret(sid, 1)),
 	}
 	a := m.users[sid]
-	made, changed, err := r.issue(fresh, Identity{Name: "Alice"}, m.now, m.limits)
+	made, changed, err := r.issue(fresh, Identity{Name: "Alice"}, netip.Prefix{}, m.now, m.limits)
 	switch {
 	case a != nil && m.alive(sid) && m.now.Before(a.created.Add(m.limits.config.Grace)):
 		if made == nil || err != nil || changed {
@@ -394,11 +395,28 @@ func TestFullRecordHoldsAllSessions(t *testing.T) {
 			AuthTime: now.UnixMilli(), Created: now.UnixMilli(), Used: now.UnixMilli(), Refreshed: now.UnixMilli(),
 			Generation: 1 << 20, Hash: make([]byte, 32),
 		}
-		if _, _, err := r.issue(fresh, long, now, l); err != nil {
+		if _, _, err := r.issue(fresh, long, netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), 32), now, l); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if len(r.Sessions) != maxSessions || len(r.Ended) != maxTombstones {
 		t.Errorf("%d sessions, %d tombstones, %d bytes", len(r.Sessions), len(r.Ended), r.size())
+	}
+}
+
+// Instances' clocks differ. What was allowed before all others were ended stays
+// out, whatever the clock says of the one that issues; who signs in at this moment
+// is not late, although the mark may seem to lie ahead.
+func TestMarkHoldsWhenClocksDiffer(t *testing.T) {
+	l, now := testLimits(time.Hour, time.Hour, 10*time.Second), time.UnixMilli(time.Now().UnixMilli())
+	fresh := session{SID: "a", ClientID: "web", Created: now.UnixMilli(), Used: now.UnixMilli(), Refreshed: now.UnixMilli(), Generation: 1}
+	r := &record{NotBefore: now.Add(4 * time.Second).UnixMilli()}
+	fresh.AuthTime = now.Add(3 * time.Second).UnixMilli()
+	if _, _, err := r.issue(fresh, Identity{}, netip.Prefix{}, now, l); !errors.Is(err, ErrSessionEnded) {
+		t.Errorf("allowed before: %v", err)
+	}
+	fresh.AuthTime = fresh.Created
+	if _, _, err := r.issue(fresh, Identity{}, netip.Prefix{}, now, l); err != nil {
+		t.Errorf("signs in now: %v", err)
 	}
 }

@@ -63,7 +63,7 @@ func (s *Service) NewSID() string { return rand.Text() }
 // SignIn lets somebody in by a provider's credential: a session of its own for
 // the built-in client "phone". ErrUnknownProvider, ErrInvalidCredential, and
 // what Issue refuses.
-func (s *Service) SignIn(ctx context.Context, provider, credential string, d Device, place string) (Tokens, error) {
+func (s *Service) SignIn(ctx context.Context, provider, credential string, from Origin) (Tokens, error) {
 	p, ok := s.config.Providers[provider]
 	if !ok {
 		return Tokens{}, ErrUnknownProvider
@@ -79,8 +79,7 @@ func (s *Service) SignIn(ctx context.Context, provider, credential string, d Dev
 		Identity: who,
 		ClientID: Phone,
 		AMR:      []string{provider},
-		Device:   d,
-		Place:    place,
+		Origin:   from,
 		Seed:     seed,
 	})
 }
@@ -113,7 +112,7 @@ func (s *Service) Issue(ctx context.Context, g Grant) (Tokens, error) {
 	}
 	first := refreshToken{sub: sub, sid: g.SID, generation: 1, secret: secrets.firstSecret(g.Seed, g.SID)}
 	issued, err := s.change(ctx, sub, func(r *record, now time.Time) (*session, bool, error) {
-		return r.issue(g.session(first, scope, now), g.Identity, now, s.limits)
+		return r.issue(g.session(first, scope, now), g.Identity, g.Network, now, s.limits)
 	})
 	if err != nil {
 		return Tokens{}, err

@@ -19,7 +19,7 @@ import (
 
 func TestSignInGivesAPhoneSession(t *testing.T) {
 	s := service(memory(t))
-	tokens, err := s.SignIn(t.Context(), "demo", "alice", auth.Device{Browser: "Safari", OS: "iOS"}, "192.0.2.0/24")
+	tokens, err := s.SignIn(t.Context(), "demo", "alice", auth.Origin{Device: auth.Device{Browser: "Safari", OS: "iOS"}, Place: "192.0.2.0/24"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,11 +44,11 @@ func TestSignInGivesAPhoneSession(t *testing.T) {
 func TestSignInRefusesStrangers(t *testing.T) {
 	s := service(memory(t))
 	for _, credential := range []string{"", "mallory", "Alice", " alice", "alice\x00", strings.Repeat("a", 1<<20)} {
-		if _, err := s.SignIn(t.Context(), "demo", credential, auth.Device{}, ""); !errors.Is(err, auth.ErrInvalidCredential) {
+		if _, err := s.SignIn(t.Context(), "demo", credential, auth.Origin{}); !errors.Is(err, auth.ErrInvalidCredential) {
 			t.Errorf("%.20q: %v", credential, err)
 		}
 	}
-	if _, err := s.SignIn(t.Context(), "none", "alice", auth.Device{}, ""); !errors.Is(err, auth.ErrUnknownProvider) {
+	if _, err := s.SignIn(t.Context(), "none", "alice", auth.Origin{}); !errors.Is(err, auth.ErrUnknownProvider) {
 		t.Errorf("unknown provider: %v", err)
 	}
 }
@@ -371,7 +371,7 @@ func TestStoreAwayIsNeverACallersFault(t *testing.T) {
 		_, bans := s.Bans(t.Context())
 		_, network := service(store).NetworkBanned(t.Context(), netip.MustParseAddr("192.0.2.1"))
 		lifted := s.Lift(t.Context(), auth.Ban{Network: netip.MustParsePrefix("192.0.2.0/24")})
-		_, signedIn := s.SignIn(t.Context(), "demo", "alice", auth.Device{}, "")
+		_, signedIn := s.SignIn(t.Context(), "demo", "alice", auth.Origin{})
 		for what, err := range map[string]error{
 			"Issue": issued, "Refresh": refreshed, "Verify": verified, "Session": session,
 			"SignIn": signedIn, "End": s.End(t.Context(), by, tokens.SID), "EndOthers": s.EndOthers(t.Context(), by),

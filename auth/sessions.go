@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -144,6 +145,26 @@ func (s *Service) EndOthers(ctx context.Context, by Principal) error {
 	return err
 }
 
+// EndAll ends all sessions of a user, phones' too, for whoever may say so for
+// them; what was allowed until now and is no session yet will not become one.
+// ended is how many there were. ErrInvalidUser.
+func (s *Service) EndAll(ctx context.Context, sub string) (ended int, err error) {
+	if !validSub(sub) {
+		return 0, ErrInvalidUser
+	}
+	return s.endAll(ctx, sub, Revoked)
+}
+
+func (s *Service) endAll(ctx context.Context, sub string, why Reason) (ended int, err error) {
+	_, err = s.change(ctx, sub, func(r *record, now time.Time) (*session, bool, error) {
+		r.tidy(now, s.limits)
+		ended = len(r.Sessions)
+		r.endAll(why, now, s.limits, func(*session) bool { return true })
+		return nil, true, nil
+	})
+	return ended, err
+}
+
 // Claimed is who an access token of ours was made for: Verify without asking
 // whether the session is alive, for watching it until it is not.
 // ErrInvalidToken.
@@ -212,6 +233,26 @@ func (s *Service) State(sub, sid string, value []byte, after uint64, now time.Ti
 		}
 	}
 	return state, nil
+}
+
+// Knows says whether a user has signed in from a network within the last 90 days.
+func (s *Service) Knows(ctx context.Context, sub string, network netip.Prefix) (bool, error) {
+	r, err := s.load(ctx, sub)
+	if err != nil {
+		return false, err
+	}
+	return r.knows(network, time.Now()), nil
+}
+
+// Forget takes a network from those that a user signed in from: it was not the
+// user who did.
+func (s *Service) Forget(ctx context.Context, sub string, network netip.Prefix) error {
+	_, err := s.change(ctx, sub, func(r *record, now time.Time) (*session, bool, error) {
+		known := r.knows(network, now)
+		r.Networks = slices.DeleteFunc(r.Networks, func(one seen) bool { return one.Network == network })
+		return nil, known, nil
+	})
+	return err
 }
 
 // load reads a user's record.

@@ -51,6 +51,16 @@
 // true for as long as it is kept. It is called without a lock, and ending a connection
 // only sets bits, so Evict waits for nobody.
 //
+// # Room
+//
+// How many connections may be open is counted where they are admitted, in all and by
+// network, or a crowd that comes at one moment would slip in together. A socket has its
+// place before the upgrade, so that a refusal is an answer (429, 503) and not a close
+// code; every way out gives it back. By network it is a map of counts, and the prefix is
+// worked out from the address again at the end: nothing is added to a connection. Sockets
+// of one group (a session) are known only after the watch; one too many is closed with
+// 1013, and comes back when there is room.
+//
 // # Time
 //
 // All moments (heartbeat, giving up, Snapshot.Next, too late for a watch, drain) are

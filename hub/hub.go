@@ -19,9 +19,9 @@ var ErrClosed = errors.New("hub: closed")
 var errPanic = errors.New("hub: panic")
 
 const (
-	// lookWithin bounds the two store calls behind a watch: a store that cannot be
-	// reached is a 1013 or a 503 within a second.
-	lookWithin = time.Second
+	// lookWithin bounds the two store calls behind a watch, with room for the answer: a
+	// store that cannot be reached is a 1013 or a 503 within a second.
+	lookWithin = 800 * time.Millisecond
 	// returnWithin is the range of the after_ms that a leaving instance asks for;
 	// drain has spread the peers already, this only breaks ties.
 	returnWithin = time.Second
@@ -40,6 +40,9 @@ type Topic struct {
 	From  netip.Addr // of the peer on SSE and long poll, for Evict; zero: not known
 	Key   string
 	Event string // the name of its events on SSE; empty: none
+	// Group names what Config.MostPerGroup is for, on sockets whose wire is not
+	// Exclusive; empty: none.
+	Group string
 	// Encode makes the wire form of a state. It is called at a change, at
 	// Snapshot.Next and at a refresh, never twice at a time for one connection.
 	// Value nil: the record is gone; rev is then one above the last one seen.
@@ -64,9 +67,16 @@ type Config struct {
 	CloseWithin time.Duration // after our close frame the peer's is waited for (1 s)
 	Logger      *slog.Logger  // slog.Default()
 
+	// How many connections may be open at once: in all, of one network, and sockets of one
+	// Topic.Group; zero: no bound. Most and Caps count a socket from before its upgrade.
+	Most         int
+	Caps         []Cap
+	MostPerGroup int
+
 	// Observe is told of "hub.look" (the store calls behind a watch), "hub.deliver"
 	// (from a change's arrival to its last byte written) and "hub.close.<word>" (the
-	// life of a socket or stream; words are Code.String, "lost" and "by_peer").
+	// life of a socket or stream; words are Code.String, "lost" and "by_peer"), and
+	// "hub.refused.<limit>" (sockets, sockets_per_network, sockets_per_session).
 	Observe func(name string, d time.Duration, err error)
 	// HandshakeError answers a request that is no WebSocket handshake (plain text).
 	HandshakeError func(w http.ResponseWriter, r *http.Request, status int, reason error)
@@ -83,6 +93,7 @@ type Hub struct {
 	mu     sync.Mutex
 	open   map[*conn]struct{}
 	stats  [3]int
+	room   room
 	holder map[string]*socket // exclusive topics: who has it
 	drain  bool
 	closed bool
@@ -103,7 +114,11 @@ func New(src Source, c Config) *Hub {
 	if c.Observe == nil {
 		c.Observe = func(string, time.Duration, error) {}
 	}
-	return &Hub{conf: c, src: src, start: time.Now(), open: map[*conn]struct{}{}, holder: map[string]*socket{}}
+	room := room{groups: map[string]int{}}
+	for range c.Caps {
+		room.caps = append(room.caps, map[netip.Prefix]int{})
+	}
+	return &Hub{conf: c, src: src, start: time.Now(), open: map[*conn]struct{}{}, room: room, holder: map[string]*socket{}}
 }
 
 func orElse(d *time.Duration, v time.Duration) {
@@ -220,7 +235,7 @@ func (h *Hub) Stats() Stats {
 	return Stats{WS: h.stats[byWS], SSE: h.stats[bySSE], Poll: h.stats[byPoll]}
 }
 
-// admit takes a connection in; false: the hub is closed.
+// admit takes in a connection that has its place; false: the hub is closed.
 func (h *Hub) admit(c *conn) bool {
 	h.mu.Lock()
 	if h.closed {
@@ -252,6 +267,7 @@ func (h *Hub) release(c *conn) {
 	h.mu.Lock()
 	delete(h.open, c)
 	h.stats[c.by]--
+	h.unseat(c.from)
 	if len(h.open) == 0 && h.empty != nil {
 		close(h.empty)
 		h.empty = nil

@@ -121,7 +121,17 @@ func (r *rig) routes() http.Handler {
 	mux.HandleFunc("GET /ws", func(w http.ResponseWriter, q *http.Request) {
 		wire := *shared
 		wire.From = from(q)
-		r.hub.ServeWS(w, q, &wire)
+		if group := q.FormValue("group"); group != "" {
+			wire.Exclusive = false
+			wire.Open = func(ctx context.Context, credential string) (Topic, error) {
+				topic, err := shared.Open(ctx, credential)
+				topic.Group = group
+				return topic, err
+			}
+		}
+		if err := r.hub.ServeWS(w, q, &wire); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
 	})
 	mux.HandleFunc("GET /events/{key}", func(w http.ResponseWriter, q *http.Request) {
 		topic := ticketTopic(q.PathValue("key"))

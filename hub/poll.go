@@ -17,13 +17,13 @@ type poll struct {
 
 // Wait returns the first snapshot whose Seq differs from seq, at once if it differs
 // already; else the present one after wait, or earlier on drain. Snapshot.Close does
-// not cut the wait short. An error is the source's, Encode's, ErrClosed, ctx's, or
-// Evict's *Refusal.
+// not cut the wait short. An error is the source's, Encode's, ErrClosed, ErrFull,
+// ErrCrowded, ctx's, or Evict's *Refusal.
 func (h *Hub) Wait(ctx context.Context, t Topic, seq uint64, wait time.Duration) (Snapshot, error) {
 	p := &poll{call: make(chan struct{}, 1), seen: seq}
 	p.conn = conn{hub: h, peer: p, by: byPoll, from: t.From, born: h.now()}
-	if !h.admit(&p.conn) {
-		return Snapshot{}, ErrClosed
+	if err := h.enter(&p.conn); err != nil {
+		return Snapshot{}, err
 	}
 	defer h.release(&p.conn)
 	stop, err := h.watch(ctx, &p.conn, t)

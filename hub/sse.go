@@ -26,8 +26,8 @@ var padding = ":" + strings.Repeat(" ", 2048) + "\n\n"
 
 // ServeSSE streams the topic as server-sent events and returns when that is over:
 // after a snapshot with Close, on drain, by Evict, or when the client has gone. An
-// error means that nothing was written yet and the caller answers; it is a *Refusal
-// when Evict came first.
+// error means that nothing was written yet and the caller answers: ErrClosed, ErrFull,
+// ErrCrowded, the source's, or a *Refusal when Evict came first.
 func (h *Hub) ServeSSE(w http.ResponseWriter, r *http.Request, t Topic) error {
 	now := h.now()
 	s := &stream{call: make(chan struct{}, 1), out: w, ctl: http.NewResponseController(w), event: t.Event}
@@ -35,8 +35,8 @@ func (h *Hub) ServeSSE(w http.ResponseWriter, r *http.Request, t Topic) error {
 	if err := s.deadline(); err != nil {
 		return err
 	}
-	if !h.admit(&s.conn) {
-		return ErrClosed
+	if err := h.enter(&s.conn); err != nil {
+		return err
 	}
 	defer h.release(&s.conn)
 	s.owe(owedHello) // before an end that may come during the look

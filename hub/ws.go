@@ -74,7 +74,7 @@ type socket struct {
 	echo  string // payload of the newest ping frame
 
 	// the reader's own
-	key   string // held, when the wire is exclusive
+	key   string // held, when the wire is exclusive; else the group it joined
 	stop  func()
 	times [burst]time.Duration // of the last messages, a ring
 	count int
@@ -87,8 +87,33 @@ type socket struct {
 
 // ServeWS upgrades the request and returns; the socket lives on without it, so that
 // net/http's buffers can go. The origin has been checked by the caller. A request
-// that is no handshake is answered through Config.HandshakeError.
-func (h *Hub) ServeWS(w http.ResponseWriter, r *http.Request, wire *Wire) {
+// that is no handshake is answered through Config.HandshakeError. An error means that
+// nothing was written and the caller answers: ErrClosed, ErrFull, ErrCrowded.
+func (h *Hub) ServeWS(w http.ResponseWriter, r *http.Request, wire *Wire) error {
+	if err := h.reserve(wire.From); err != nil {
+		return err
+	}
+	admitted := false
+	defer func() {
+		if !admitted { // also when the answer to no handshake panics
+			h.vacate(wire.From)
+		}
+	}()
+	s := h.upgrade(w, r, wire)
+	if s == nil {
+		return nil
+	}
+	if admitted = h.admit(&s.conn); !admitted {
+		s.ws.Close()
+		return nil
+	}
+	s.owe(owedHello)
+	go s.run()
+	return nil
+}
+
+// upgrade makes a socket of a request; nil: it is answered, or gone.
+func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, wire *Wire) *socket {
 	up := websocket.Upgrader{
 		HandshakeTimeout: h.conf.WriteWithin,
 		ReadBufferSize:   readBuffer,
@@ -100,7 +125,7 @@ func (h *Hub) ServeWS(w http.ResponseWriter, r *http.Request, wire *Wire) {
 	}
 	ws, err := up.Upgrade(w, r, nil)
 	if err != nil {
-		return
+		return nil
 	}
 	now := h.now()
 	s := &socket{ws: ws, wire: wire}
@@ -109,12 +134,7 @@ func (h *Hub) ServeWS(w http.ResponseWriter, r *http.Request, wire *Wire) {
 	ws.SetPingHandler(s.onPing)
 	ws.SetPongHandler(s.onPong)
 	ws.SetCloseHandler(onClose)
-	if !h.admit(&s.conn) {
-		ws.Close()
-		return
-	}
-	s.owe(owedHello)
-	go s.run()
+	return s
 }
 
 // run is the reader. Its frame is small, because it and all below it, down to the
@@ -155,8 +175,12 @@ func (s *socket) stopped() {
 	defer s.hub.recovered(&s.err)
 	s.end()
 	s.ws.Close()
-	if s.key != "" {
+	switch {
+	case s.key == "":
+	case s.wire.Exclusive:
 		s.hub.unhold(s.key, s)
+	default:
+		s.hub.part(s.key)
 	}
 	if s.stop != nil {
 		s.stop()
@@ -239,6 +263,10 @@ func (s *socket) look(credential string) {
 	start := s.hub.now()
 	topic, err := s.wire.Open(ctx, credential)
 	if err == nil {
+		err = s.hub.join(topic.Group)
+	}
+	if err == nil {
+		s.key = topic.Group
 		s.stop, err = s.follow(ctx, topic)
 	}
 	s.hub.conf.Observe("hub.look", s.hub.now()-start, err)

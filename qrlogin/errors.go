@@ -12,6 +12,8 @@ var (
 	ErrTicketExpired       = errors.New("qrlogin: ticket expired")
 	ErrQRExpired           = errors.New("qrlogin: QR text expired")
 	ErrAlreadyScanned      = errors.New("qrlogin: already scanned by another user")
+	ErrCheckFailed         = errors.New("qrlogin: wrong code typed")
+	ErrProximityBlocked    = errors.New("qrlogin: blocked by its verdict")
 	ErrInvalidDeviceCode   = errors.New("qrlogin: wrong device code")
 
 	ErrInvalidClient        = errors.New("qrlogin: unknown client")

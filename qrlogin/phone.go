@@ -1,8 +1,10 @@
 package qrlogin
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -16,6 +18,7 @@ type Scan struct {
 	// Proven says that the QR text was good when the phone's page was opened,
 	// so that signing in there may take longer than the text lives.
 	Proven bool
+	Phone  Facts // what the server saw of the phone
 	// Reload lets the scanner repeat a scan by UserCode, which is otherwise
 	// dead from the first scan: a page whose form is posted again.
 	Reload bool
@@ -30,6 +33,11 @@ type Found struct {
 	ExpiresIn    time.Duration
 	Client       auth.Client
 	Facts        Facts
+	Signals      Signals
+	Check        bool // after the confirm the browser has to send the code that the phone shows
+	UserCode     bool // the confirm has to bring the code that the device shows
+	TriesLeft    int  // of either code
+	Tried        bool // a wrong one was typed
 	Age          time.Duration
 }
 
@@ -41,6 +49,10 @@ func (s *Service) Scan(ctx context.Context, p Scan, by auth.Identity) (Found, er
 	if err != nil {
 		return Found{}, err
 	}
+	seen, err := s.weigh(ctx, id, p, by)
+	if err != nil {
+		return Found{TicketID: id}, err
+	}
 	token := random(secretBytes)
 	t, rev, err := s.move(ctx, id, func(t *Ticket, now time.Time) error {
 		status := t.At(now)
@@ -48,16 +60,50 @@ func (s *Service) Scan(ctx context.Context, p Scan, by auth.Identity) (Found, er
 		if p.UserCode != "" && status != Pending && status != Expired && !again {
 			return ErrNotFound // the code is dead
 		}
-		return t.scan(by, hash(token), fresh(t, now), s.config.ConfirmTTL, now)
+		if err := t.scan(by, hash(token), fresh(t, now), s.config.ConfirmTTL, now); err != nil {
+			return err
+		}
+		t.judge(seen, s.config.Check)
+		return nil
 	})
 	if err != nil {
 		return Found{TicketID: id}, err
 	}
-	now := time.Now()
+	found := s.found(t, rev, time.Now())
+	found.ConfirmToken = token
+	return found, nil
+}
+
+// found is a ticket as its scanner sees it.
+func (s *Service) found(t *Ticket, rev uint64, now time.Time) Found {
 	return Found{
-		TicketID: t.ID, Seq: rev, Status: t.Status, ConfirmToken: token, ExpiresIn: t.Deadline.Sub(now),
-		Client: s.config.Clients[t.ClientID], Facts: t.Facts, Age: now.Sub(t.Created),
-	}, nil
+		TicketID: t.ID, Seq: rev, Status: t.Status, ExpiresIn: t.Deadline.Sub(now),
+		Client: s.config.Clients[t.ClientID], Facts: t.Facts, Signals: t.Signals,
+		Check: t.checkWanted(), UserCode: t.codeWanted(), TriesLeft: maxTries - t.Tries, Tried: t.Tries > 0,
+		Age: now.Sub(t.Created),
+	}
+}
+
+// weigh gathers what speaks for this login or against it. It reads outside of the
+// change: the signals are those of the moment of the scan.
+func (s *Service) weigh(ctx context.Context, id string, p Scan, by auth.Identity) (seen Signals, err error) {
+	t, _, err := s.load(ctx, id, time.Now())
+	if err != nil {
+		return seen, err
+	}
+	seen.Typed = p.UserCode != ""
+	if from := t.Facts.Network; from.IsValid() {
+		if seen.KnownNetwork, err = s.sessions.Knows(ctx, by.Sub(), from); err != nil {
+			return seen, err
+		}
+		if seen.Banned, err = s.sessions.NetworkBanned(ctx, from.Addr()); err != nil {
+			return seen, err
+		}
+		if seen.HighUsage, err = s.Reported(ctx, from); err != nil {
+			return seen, err
+		}
+	}
+	return seen.compare(t.Facts, p.Phone), nil
 }
 
 // resolve finds the ticket that a phone presents, and how to tell whether
@@ -112,22 +158,44 @@ func (s *Service) CheckQR(ctx context.Context, text string) (ticketID string, er
 	return id, nil
 }
 
-// Confirm signs the browser in as the scanner. Errors, the
-// first that applies: ErrNotFound, ErrInvalidState, ErrNotScanner,
-// ErrInvalidConfirmToken, ErrTicketExpired, auth.ErrSessionLimit.
-func (s *Service) Confirm(ctx context.Context, ticketID, confirmToken string, by auth.Identity) error {
+// Answer is what the phone hears of its confirm.
+type Answer struct {
+	Status    Status
+	CheckCode string // two digits for the browser to send, while Status is Scanned
+}
+
+// Confirm signs the browser in as the scanner, or has the phone show the check
+// code that the browser has to send first. userCode is the code that a device
+// shows, where Found asked for it. Errors, the first that applies: ErrNotFound,
+// ErrInvalidState, ErrNotScanner, ErrInvalidConfirmToken, ErrTicketExpired,
+// ErrProximityBlocked, ErrCheckFailed, auth.ErrSessionLimit.
+func (s *Service) Confirm(ctx context.Context, ticketID, confirmToken, userCode string, by auth.Identity) (Answer, error) {
+	code, err := parseUserCode(userCode)
+	if err != nil {
+		code = "" // as wrong as any other
+	}
 	full, err := s.full(ctx, ticketID, by)
 	if err != nil {
-		return err
+		return Answer{}, err
 	}
-	_, _, err = s.move(ctx, ticketID, func(t *Ticket, now time.Time) error {
-		waiting := t.At(now) == Scanned
-		if err := t.confirm(by, confirmToken, s.config.RedeemTTL, now); err != nil || !waiting {
+	var refused error
+	t, _, err := s.move(ctx, ticketID, func(t *Ticket, now time.Time) (err error) {
+		asked := t.At(now) == Scanned && t.Decided.IsZero()
+		if refused, err = t.confirm(by, confirmToken, code, s.config.RedeemTTL, now); err != nil || refused != nil || !asked {
 			return err
 		}
 		return full
 	})
-	return err
+	switch {
+	case err != nil:
+		return Answer{}, err
+	case refused != nil:
+		return Answer{}, refused
+	case !t.checkWanted():
+		return Answer{Status: Confirmed}, nil
+	}
+	digits, err := s.checkCode(ctx, ticketID)
+	return Answer{Status: Scanned, CheckCode: digits}, err
 }
 
 // full is the refusal that the session would meet, so that it is told to who can
@@ -147,19 +215,30 @@ func (s *Service) full(ctx context.Context, ticketID string, by auth.Identity) (
 	return nil, err
 }
 
-// Deny refuses the browser; errors as Confirm.
-func (s *Service) Deny(ctx context.Context, ticketID, confirmToken string, by auth.Identity) error {
+// Deny refuses the browser; errors as Confirm. A report of the scanner also
+// counts against the network that the browser is in, and takes it from those that
+// the account uses: also when it is too late to deny, or whoever is reported could
+// prevent it by being quick.
+func (s *Service) Deny(ctx context.Context, ticketID, confirmToken string, by auth.Identity, report bool) error {
+	var from netip.Prefix
 	_, _, err := s.move(ctx, ticketID, func(t *Ticket, now time.Time) error {
+		if from = (netip.Prefix{}); t.holder(by, confirmToken, now) == nil {
+			from = t.Facts.Network
+		}
 		return t.deny(by, confirmToken, now)
 	})
-	return err
+	if !report || !from.IsValid() || err != nil && !errors.Is(err, ErrInvalidState) && !errors.Is(err, ErrTicketExpired) {
+		return err
+	}
+	return cmp.Or(s.report(ctx, from, by.Sub()), s.sessions.Forget(ctx, by.Sub(), from), err)
 }
 
-// Decision is how a ticket stands, for its scanner.
+// Decision is how a ticket stands, for its scanner. There is no confirm_token in
+// it: that is given by a scan alone.
 type Decision struct {
-	Seq    uint64
-	Status Status
-	Facts  Facts
+	Found
+	Reason    string
+	CheckCode string // while the browser has to send it, for the scanner to see again
 }
 
 // Decision reads how a ticket stands. Errors: ErrNotFound, ErrInvalidState
@@ -174,5 +253,12 @@ func (s *Service) Decision(ctx context.Context, ticketID string, by auth.Identit
 		return Decision{}, err
 	}
 	v, err := s.view(t, rev, now)
-	return Decision{Seq: v.Seq, Status: v.Status, Facts: t.Facts}, err
+	if err != nil {
+		return Decision{}, err
+	}
+	d := Decision{Found: s.found(t, v.Seq, now), Reason: v.Reason}
+	if d.Status = v.Status; d.Status == Scanned && t.checking() {
+		d.CheckCode, err = s.checkCode(ctx, ticketID)
+	}
+	return d, err
 }

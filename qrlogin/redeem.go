@@ -49,9 +49,7 @@ func (s *Service) issue(ctx context.Context, t *Ticket, deviceCode string) (auth
 	tokens, err := s.sessions.Issue(ctx, auth.Grant{
 		SID: t.SID, Identity: t.By, ClientID: t.ClientID, Scope: t.Scope,
 		AMR: []string{"qr"}, AuthTime: t.Decided,
-		Device: auth.Device{Browser: t.Facts.Browser, OS: t.Facts.OS},
-		Place:  t.Facts.Place(),
-		Seed:   []byte(deviceCode),
+		Origin: t.Facts.Origin(), Seed: []byte(deviceCode),
 	})
 	if errors.Is(err, auth.ErrSessionEnded) {
 		return auth.Tokens{}, ErrInvalidGrant

@@ -1,11 +1,16 @@
 package qrlogin
 
 import (
+	"cmp"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +31,11 @@ type Store interface {
 type Sessions interface {
 	NewSID() string
 	Issue(ctx context.Context, g auth.Grant) (auth.Tokens, error)
+	// Knows says whether a user has signed in from a network of late.
+	Knows(ctx context.Context, sub string, network netip.Prefix) (bool, error)
+	// Forget takes a network from those that a user is known to use.
+	Forget(ctx context.Context, sub string, network netip.Prefix) error
+	NetworkBanned(ctx context.Context, from netip.Addr) (bool, error)
 	// Room is auth.ErrSessionLimit where one more session would be refused.
 	Room(ctx context.Context, sub, clientID string) error
 }
@@ -39,6 +49,7 @@ type Config struct {
 	RedeemTTL  time.Duration          // 60 s
 	QRRotate   time.Duration          // 30 s
 	Grace      time.Duration          // 10 s: a lost token answer may be asked for again
+	Check      Mode                   // CheckRisk
 }
 
 // Interval is the polling interval told to RFC 8628 clients.
@@ -67,6 +78,9 @@ func New(store Store, sessions Sessions, c Config) *Service {
 		if *d.value == 0 {
 			*d.value = d.zero
 		}
+	}
+	if c.Check == "" {
+		c.Check = CheckRisk
 	}
 	s := &Service{store: store, sessions: sessions, config: c}
 	for _, client := range c.Clients {
@@ -125,9 +139,11 @@ func (s *Service) Create(ctx context.Context, r Request) (Created, error) {
 	}
 	made := Created{DeviceCode: t.ID + "." + secret}
 	if r.UserCode || r.Device {
-		if made.UserCode, err = s.createUserCode(ctx, t.ID); err != nil {
+		code, err := s.createUserCode(ctx, t.ID)
+		if err != nil {
 			return Created{}, err
 		}
+		made.UserCode, t.CodeHash = FormatUserCode(code), hash(code)
 	}
 	value, ttl, err := s.encode(t, now)
 	if err != nil {
@@ -151,7 +167,7 @@ func (s *Service) createUserCode(ctx context.Context, ticketID string) (string, 
 		if errors.Is(err, fs.ErrExist) {
 			continue // somebody else's code
 		}
-		return FormatUserCode(code), err
+		return code, err
 	}
 }
 
@@ -178,6 +194,31 @@ func (t *Ticket) opens(deviceCode string) error {
 	return nil
 }
 
+// Outcome is what became of a login, for the back end that it was made for. It
+// opens nothing.
+type Outcome struct {
+	TicketID string
+	Status   Status
+	ClientID string
+	Reason   string // on Denied
+	User     string // the `sub` of who is let in; on Confirmed and Consumed
+	SID      string // of the session that came of it; on Consumed
+}
+
+// Outcome tells who needs no device_code how a ticket stands. ErrNotFound.
+func (s *Service) Outcome(ctx context.Context, ticketID string) (Outcome, error) {
+	now := time.Now()
+	t, _, err := s.load(ctx, ticketID, now)
+	if err != nil {
+		return Outcome{}, err
+	}
+	o := Outcome{TicketID: t.ID, Status: t.At(now), ClientID: t.ClientID, Reason: t.Reason, SID: t.SID}
+	if o.Status == Confirmed || o.Status == Consumed {
+		o.User = t.By.Sub()
+	}
+	return o, nil
+}
+
 // Cancel is the browser giving up; repeating it is fine. Errors: ErrNotFound,
 // ErrInvalidDeviceCode, ErrInvalidState.
 func (s *Service) Cancel(ctx context.Context, ticketID, deviceCode string) error {
@@ -188,6 +229,42 @@ func (s *Service) Cancel(ctx context.Context, ticketID, deviceCode string) error
 		return t.cancel(now)
 	})
 	return err
+}
+
+// Check is the browser sending the code that the phone shows. Errors:
+// ErrNotFound, ErrInvalidDeviceCode, ErrInvalidState (none is awaited),
+// ErrCheckFailed; the third wrong one ends the ticket.
+func (s *Service) Check(ctx context.Context, ticketID, deviceCode, code string) (View, error) {
+	if !validID(ticketID) {
+		return View{}, ErrNotFound
+	}
+	right, err := s.checkCode(ctx, ticketID)
+	if err != nil {
+		return View{}, err
+	}
+	var refused error
+	t, rev, err := s.move(ctx, ticketID, func(t *Ticket, now time.Time) (err error) {
+		if err := t.opens(deviceCode); err != nil {
+			return err
+		}
+		refused, err = t.check(right, code, now)
+		return err
+	})
+	if err = cmp.Or(err, refused); err != nil {
+		return View{}, err
+	}
+	return s.view(t, rev, time.Now())
+}
+
+// checkCode is the two digits of a ticket, the same on every instance.
+func (s *Service) checkCode(ctx context.Context, ticketID string) (string, error) {
+	key, err := s.store.Derive(ctx, "check code")
+	if err != nil {
+		return "", err
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(ticketID))
+	return fmt.Sprintf("%02d", binary.BigEndian.Uint64(mac.Sum(nil))%100), nil
 }
 
 // move is update for a ticket that still answers.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"scanlogin/auth"
@@ -27,8 +28,15 @@ func (s Status) Final() bool {
 	return s == Consumed || s == Denied || s == Canceled || s == Expired
 }
 
-// ByUser is the reason of a ticket that its scanner denied.
-const ByUser = "by_user"
+// Why a ticket was denied.
+const (
+	ByUser      = "by_user"      // its scanner said no
+	CheckFailed = "check_failed" // the third wrong code was typed
+	Blocked     = "blocked"      // its verdict is Block
+)
+
+// maxTries is how often a code may be typed wrong, the last of them included.
+const maxTries = 3
 
 // answered is how long a final ticket is still known.
 const answered = 60 * time.Second
@@ -44,26 +52,47 @@ type Ticket struct {
 	Challenge   string        `json:"challenge,omitempty"` // RFC 7636, S256
 	SecretHash  []byte        `json:"secret"`              // of device_code's random half
 	ConfirmHash []byte        `json:"confirm,omitempty"`   // of the live confirm_token
+	CodeHash    []byte        `json:"code,omitempty"`      // of a device client's user_code
 	Facts       Facts         `json:"facts"`
-	By          auth.Identity `json:"by,omitzero"` // the scanner
+	By          auth.Identity `json:"by,omitzero"`      // the scanner
+	Signals     Signals       `json:"signals,omitzero"` // as of the last scan
+	Check       bool          `json:"check,omitempty"`  // approving it takes a typed code
+	Tries       int           `json:"tries,omitempty"`  // wrong ones
 	Reason      string        `json:"reason,omitempty"`
 	SID         string        `json:"sid,omitempty"` // the session it was redeemed for
 	Created     time.Time     `json:"created"`
 	Deadline    time.Time     `json:"deadline"`         // of the present status, unless final
-	Decided     time.Time     `json:"decided,omitzero"` // when the scanner confirmed
+	Decided     time.Time     `json:"decided,omitzero"` // when the scanner confirmed; a check may still be to come
 	Ended       time.Time     `json:"ended,omitzero"`   // when it became final
 }
 
-// Facts are what the server saw of the asking browser: parsed words, never
-// bytes that the browser chose. What is not known is empty.
+// Facts are what the server saw of a browser or a phone: parsed words, never
+// bytes that it chose. What is not known is empty.
 type Facts struct {
 	Browser string `json:"browser,omitempty"`
 	OS      string `json:"os,omitempty"`
-	IP      string `json:"ip,omitempty"` // a prefix: 203.0.113.0/24, 2001:db8::/48
+	IP      string `json:"ip,omitempty"`      // a prefix: 203.0.113.0/24, 2001:db8::/48
+	Country string `json:"country,omitempty"` // ISO 3166-1 alpha-2
+	City    string `json:"city,omitempty"`
+	// Network is its IPv4 address or /64: to be compared, never to be shown.
+	Network netip.Prefix `json:"network,omitzero"`
 }
 
-// Place says in words where the browser is, as far as is known.
-func (f Facts) Place() string { return f.IP }
+// Place says in words where it is, as far as is known.
+func (f Facts) Place() string {
+	switch {
+	case f.City != "" && f.Country != "":
+		return f.City + ", " + f.Country
+	case f.Country != "":
+		return f.Country
+	}
+	return f.IP
+}
+
+// Origin is what a session remembers of it.
+func (f Facts) Origin() auth.Origin {
+	return auth.Origin{Device: auth.Device{Browser: f.Browser, OS: f.OS}, Place: f.Place(), Network: f.Network}
+}
 
 // LogValue keeps hashes, names and addresses out of logs.
 func (t Ticket) LogValue() slog.Value {
@@ -108,7 +137,7 @@ func (t *Ticket) scan(by auth.Identity, confirmHash []byte, fresh bool, ttl time
 	switch {
 	case status == Expired:
 		return ErrTicketExpired
-	case status == Scanned && same:
+	case status == Scanned && same && t.Decided.IsZero():
 		t.ConfirmHash = confirmHash
 		return nil
 	case !fresh:
@@ -120,6 +149,12 @@ func (t *Ticket) scan(by auth.Identity, confirmHash []byte, fresh bool, ttl time
 		return ErrAlreadyScanned
 	}
 	return ErrInvalidState
+}
+
+// judge keeps what was seen at a scan. The code that was typed for the scan is
+// the one that a device shows: nobody has to type it twice.
+func (t *Ticket) judge(seen Signals, mode Mode) {
+	t.Signals, t.Check = seen, mode.wants(seen) && !(t.Device && seen.Typed)
 }
 
 // scanner refuses everybody but the user who scanned. What is said first
@@ -149,22 +184,71 @@ func (t *Ticket) holder(by auth.Identity, confirmToken string, now time.Time) er
 	return nil
 }
 
-// confirm lets the browser in: it may redeem within ttl.
-func (t *Ticket) confirm(by auth.Identity, confirmToken string, ttl time.Duration, now time.Time) error {
+// confirm lets the browser in: it may redeem within ttl. Where a check is
+// wanted the ticket stays as it is until check, or, for a device client, takes
+// the user_code with it. A wrong code and a blocked ticket change the ticket and
+// are told by refused; err changes nothing.
+func (t *Ticket) confirm(by auth.Identity, confirmToken, userCode string, ttl time.Duration, now time.Time) (refused, err error) {
 	if err := t.holder(by, confirmToken, now); err != nil {
-		return err
+		return nil, err
 	}
-	if t.Status == Confirmed || t.Status == Consumed {
-		return nil // a repeat, also when the browser was too late
+	switch {
+	case t.checking() || t.Status == Confirmed || t.Status == Consumed:
+		return nil, nil // a repeat, also when the browser was too late
+	case t.At(now) == Expired:
+		return nil, ErrTicketExpired
+	case t.Status != Scanned:
+		return nil, ErrInvalidState
+	case t.Signals.Verdict() == Block:
+		t.refuse(Blocked, now)
+		return ErrProximityBlocked, nil
+	case t.codeWanted() && userCode == "": // not a try
+		return nil, ErrCheckFailed
+	case t.codeWanted() && !hashes(userCode, t.CodeHash):
+		return t.wrong(now), nil
 	}
-	switch t.At(now) {
-	case Scanned:
-		t.Status, t.Decided, t.Deadline = Confirmed, now, now.Add(ttl)
-		return nil
-	case Expired:
-		return ErrTicketExpired
+	t.Decided, t.Deadline = now, now.Add(ttl)
+	if !t.checkWanted() {
+		t.Status = Confirmed
 	}
-	return ErrInvalidState
+	return nil, nil
+}
+
+// checkWanted says that the browser has to send the code that the phone shows;
+// codeWanted, that the phone has to send the one that the device shows.
+func (t *Ticket) checkWanted() bool { return t.Check && !t.Device }
+func (t *Ticket) codeWanted() bool  { return t.Check && t.Device }
+
+// checking says that the phone has confirmed and the code is awaited.
+func (t *Ticket) checking() bool { return t.Status == Scanned && !t.Decided.IsZero() }
+
+// check is the browser sending the code: right is the right one. A wrong one
+// changes the ticket and is told by refused.
+func (t *Ticket) check(right, code string, now time.Time) (refused, err error) {
+	good := subtle.ConstantTimeCompare([]byte(right), []byte(code)) == 1
+	switch status := t.At(now); {
+	case t.checkWanted() && good && (status == Confirmed || status == Consumed):
+		return nil, nil // a repeat
+	case status != Scanned || !t.checking():
+		return nil, ErrInvalidState
+	case !good:
+		return t.wrong(now), nil
+	}
+	t.Status = Confirmed
+	return nil, nil
+}
+
+// wrong counts a wrong code; the last one ends the ticket.
+func (t *Ticket) wrong(now time.Time) error {
+	if t.Tries++; t.Tries >= maxTries {
+		t.refuse(CheckFailed, now)
+	}
+	return ErrCheckFailed
+}
+
+// refuse ends the ticket without anybody's wish.
+func (t *Ticket) refuse(reason string, now time.Time) {
+	t.Status, t.Reason, t.Ended = Denied, reason, now
 }
 
 // deny ends the ticket; allowed until it is consumed.

@@ -17,6 +17,7 @@ type View struct {
 	QRText    string        // only while pending
 	RotatesIn time.Duration // until QRText is replaced; 0: it stays
 	User      string        // the scanner's masked name
+	TriesLeft int           // of the check code that the browser has to send; 0: none is awaited
 	Reason    string
 	Next      time.Time // when the view changes by itself; zero: never again
 }
@@ -57,6 +58,9 @@ func (s *Service) view(t *Ticket, rev uint64, now time.Time) (View, error) {
 		}
 	case Scanned, Confirmed, Consumed:
 		v.User = mask(t.By.Name)
+	}
+	if v.Status == Scanned && t.checking() {
+		v.TriesLeft = maxTries - t.Tries
 	}
 	return v, nil
 }

@@ -34,16 +34,21 @@ func (s *Server) clientAddr(r *http.Request) netip.Addr {
 		return netip.Addr{}
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, hop := range slices.Backward(hops) {
+	for i, hop := range slices.Backward(hops) {
 		if !s.trusted(addr) {
 			break
 		}
-		if addr = parseHop(hop); !addr.IsValid() {
+		next := parseHop(hop)
+		if !next.IsValid() && i < len(hops)-1 {
+			break // what the last proxy but one saw; further back nothing can be read
+		}
+		if !next.IsValid() {
 			s.mute.Do(func() {
 				s.log.Warn("a trusted proxy names no address in X-Forwarded-For: its clients cannot be told apart, and are not limited or banned by network")
 			})
-			return addr
+			return next
 		}
+		addr = next
 	}
 	return addr.Unmap().WithZone("")
 }
@@ -51,7 +56,7 @@ func (s *Server) clientAddr(r *http.Request) netip.Addr {
 // parseHop takes an address, and one with the port that some proxies add.
 func parseHop(text string) netip.Addr {
 	text = strings.TrimSpace(text)
-	if addr, err := netip.ParseAddr(text); err == nil {
+	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")); err == nil {
 		return addr
 	}
 	withPort, _ := netip.ParseAddrPort(text) // invalid: neither
@@ -63,24 +68,50 @@ func (s *Server) trusted(addr netip.Addr) bool {
 	return slices.ContainsFunc(s.config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// maskAddr is what a phone may learn of the browser's address: its /24 or /48;
-// nothing of one that is not known.
-func maskAddr(addr netip.Addr) string {
-	bits := 48
-	switch {
-	case !addr.IsValid():
-		return ""
-	case addr.Is4():
-		bits = 24
+// around is the network of an address, so many bits of IPv4 or IPv6; invalid: the
+// address is not known.
+func around(addr netip.Addr, of4, of6 int) netip.Prefix {
+	bits := of6
+	if addr.Is4() {
+		bits = of4
 	}
-	prefix, _ := addr.Prefix(bits) // both fit
-	return prefix.String()
+	network, _ := addr.Prefix(bits) // fits
+	return network
 }
 
-// facts are what this server saw of the browser.
+// networkOf is what one customer has of the internet, for limits and wrong tries.
+func networkOf(addr netip.Addr) netip.Prefix { return around(addr, 24, 64) }
+
+// siteOf is the IPv6 network around it, of which one customer may have all; invalid
+// of IPv4.
+func siteOf(addr netip.Addr) netip.Prefix {
+	if addr.Is4() {
+		return netip.Prefix{}
+	}
+	return around(addr, 0, 48)
+}
+
+// ownNetwork is what one household or one server has of the internet: to tell
+// whether two are in the same place.
+func ownNetwork(addr netip.Addr) netip.Prefix { return around(addr, 32, 64) }
+
+// maskAddr is what a phone may learn of the browser's address; nothing of one that
+// is not known.
+func maskAddr(addr netip.Addr) string {
+	if !addr.IsValid() {
+		return ""
+	}
+	return around(addr, 24, 48).String()
+}
+
+// facts are what this server saw of the browser, or of the phone.
 func (s *Server) facts(r *http.Request) qrlogin.Facts {
-	ua := useragent.Parse(r.UserAgent())
-	return qrlogin.Facts{Browser: known(browsers, ua.Name), OS: known(systems, ua.OS), IP: maskAddr(s.clientAddr(r))}
+	ua, from := useragent.Parse(r.UserAgent()), s.clientAddr(r)
+	f := qrlogin.Facts{
+		Browser: known(browsers, ua.Name), OS: known(systems, ua.OS), IP: maskAddr(from), Network: ownNetwork(from),
+	}
+	f.Country, f.City = s.config.Geo.locate(from)
+	return f
 }
 
 // The parser hands unknown names through as the client wrote them; only words

@@ -85,7 +85,8 @@ func TestClientsCannotBeProbed(t *testing.T) {
 		"another's secret": {with("shop", "bank"), nil}, "the hash": {with("shop", hex.EncodeToString(hashed("right"))), nil},
 		"public with a secret": {with("web", "right"), nil}, "other case": {with("shop", "Right"), nil},
 		"Basic, wrong": {with("", ""), s.basic("shop", "wrong")}, "Basic, unknown": {with("", ""), s.basic("nobody", "wrong")},
-		"Basic, empty": {with("", ""), s.basic("shop", "")}, "Basic, public with a secret": {with("", ""), s.basic("web", "x")},
+		"Basic, broken": {with("shop", "right"), []string{"Authorization", "Basic !!!"}},
+		"Basic, empty":  {with("", ""), s.basic("shop", "")}, "Basic, public with a secret": {with("", ""), s.basic("web", "x")},
 	}
 	for _, path := range []string{"/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/device_authorization"} {
 		var bodies []string
@@ -284,6 +285,10 @@ func TestPageOfOneClientCannotNameAnother(t *testing.T) {
 					t.Errorf("%s from %q: CORS %q", path, origin, cors)
 				}
 			}
+		}
+		a := s.send("POST", "/v1/signin/demo", map[string]string{"credential": "alice"}, "Origin", origin, "Sec-Fetch-Site", site)
+		if own := len(may) == 3; (a.status == 200) != own || !own && a.code() != "cross_origin" {
+			t.Errorf("a phone signs in from %q: %d %s", origin, a.status, a.code())
 		}
 		if origin == "" {
 			continue

@@ -24,6 +24,10 @@ type visit struct {
 	SID   string `json:"sid,omitzero"`
 	Lang  string `json:"lang,omitzero"` // chosen by the person
 	Nonce string `json:"nonce"`
+	// The last login that was approved here and is not over with that, and its
+	// confirm_token: its page can be loaded again and can still deny it.
+	Ticket  string `json:"ticket,omitzero"`
+	Confirm string `json:"confirm,omitzero"`
 }
 
 // cookie is the kind of page a visit belongs to; the kinds never mix.

@@ -25,6 +25,7 @@ func bearerRoutes(id string) []bearerRoute {
 		{"GET", "/v1/tickets/" + id + "/qr.png", "", "invalid_device_code"},
 		{"GET", "/v1/tickets/" + id + "/qr.svg", "", "invalid_device_code"},
 		{"DELETE", "/v1/tickets/" + id, "", "invalid_device_code"},
+		{"POST", "/v1/tickets/" + id + "/check", `{"code":"07"}`, "invalid_device_code"},
 		{"POST", "/v1/scan", `{"qr":"x"}`, "invalid_token"},
 		{"POST", "/v1/tickets/" + id + "/confirm", `{"confirm_token":"x"}`, "invalid_token"},
 		{"POST", "/v1/tickets/" + id + "/deny", `{"confirm_token":"x"}`, "invalid_token"},
@@ -141,7 +142,7 @@ func TestPhotographOfTheQROpensNothing(t *testing.T) {
 	} {
 		for _, route := range bearerRoutes(l.id) {
 			if route.none == "invalid_device_code" {
-				if a := s.send(route.method, route.path, nil, bearerOf(credential)...); a.status != 401 {
+				if a := s.send(route.method, route.path, route.body, bearerOf(credential)...); a.status != 401 {
 					t.Errorf("%s: %s %s: %d", name, route.method, route.path, a.status)
 				}
 			}

@@ -4,15 +4,18 @@
 //
 //	server.go     routes, and which rules each group of them is under
 //	guard.go      what no request escapes: log line, headers, bans, origins, deadline
+//	limits.go     what anybody may do             floor.go  what of it needs no store
 //	failures.go   what wrong tries cost who may be guessing
 //	decode.go     strict JSON and forms, bearer tokens
 //	errors.go     the one table from an error to status, code and words
 //	address.go    who asked: client address behind proxies, parsed User-Agent
+//	geo.go        where that is, from a file      account.go  the device list, page tokens
 //	tickets.go    the browser's routes        wire.go   its snapshots and frames
 //	phone.go      the phone's routes          oauth.go  tokens, clients, RFC 8414
 //	sessions.go   the signed-in devices: list, end, and the socket that tells of it
 //	qr.go         the QR as 1-bit PNG, SVG, terminal text
-//	pages.go      HTML: languages, templates  phonepages.go  the phone's pages
+//	pages.go      HTML: languages, templates  phonepages.go, decidepage.go  the phone's pages
+//	signed.go     requests that a back end signs     serverapi.go  what it may ask for
 //	cookies.go    the pages' signed cookies   health.go, metrics.go, admin.go  for operators
 //	openapi.yaml  every route and shape; the tests hold each answer against it
 //	assets/ templates/ locales/  what browsers load; no build step
@@ -55,10 +58,35 @@
 // its logins. Taking permits from the store's own limiter was left out, because
 // that has to take before the outcome is known.
 //
+// Limits have two tiers. The floor is this instance's own: requests by network, in
+// flight and by the minute, open connections, confirms by user. It stands at the
+// door, before anything is looked at, needs no store and so keeps a flood from it. The
+// other tier is the store's, one number for all instances: tickets, sign-ins and tokens
+// by network, scans by user; three permits a login. They are taken before the work,
+// because a refusal has to be cheaper than what it refuses, and after the credential,
+// because whose permit it is has to be known. The numbers are an office's: 500 people
+// behind one address, all at nine o'clock. Who polls pays by ticket; to tell a poll from
+// a redemption costs one read, and saves a permit for each poll.
+//
+// An IPv6 /64 is one customer, like an IPv4 /24. The /48 around it may do four times
+// as much, by the floor alone: in the store it would cost every login a permit more.
+// A reported network gets fewer tickets for an hour, never none, or three accounts
+// could shut it out; the store is asked about reports only when the floor has seen
+// more tickets than a few people make.
+//
 // A banned network is refused before anything else, on the public port; the hub
 // ends what is open. Both go by the client's address, and there are no network
 // bans, and no counting, where that is not known: with an https public URL and no
 // trusted proxy every browser has the address of the proxy in front.
+//
+// What a back end asks for is signed byte by byte as it was sent: what is not
+// normalised cannot be normalised in two ways. The host that is signed is the
+// public URL's, because the Host header is what the last proxy made of it. Every
+// refusal is one answer after the same work; the reason is in the log. The nonce
+// is spent last, in the store that all instances share, and is spent also when
+// what was asked for then fails: whoever repeats signs anew. RFC 9421 was left
+// out, because its canonical components are what callers get wrong, and a caller
+// here is ten lines of shell.
 //
 // A client's origins open the door to its pages for CORS, sockets and forms. Which
 // client a request is about only its handler knows, so that is where the name of

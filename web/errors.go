@@ -51,6 +51,7 @@ var (
 	errUnsupportedGrant  = newFailure(400, "unsupported_grant_type", "This grant_type is not supported.")
 	errNoCredential      = newFailure(401, "invalid_token", "This needs a bearer token.")
 	errNoDeviceCode      = newFailure(401, "invalid_device_code", "This needs the device_code as a bearer token.")
+	errBadSignature      = newFailure(401, "bad_signature", "The request is not signed by a key that may ask for this, not recent, or not new.")
 	errPhoneToken        = newFailure(403, "phone_token_required", "Only a phone that signed in itself may do this.")
 	errNetworkBanned     = newFailure(403, "network_banned", "Nothing is served to this network at the moment.")
 	errCrossOrigin       = newFailure(403, "cross_origin", "This origin may not call this server.")
@@ -59,7 +60,7 @@ var (
 	errNetworksUnknown   = newFailure(409, "networks_unknown", "Every browser has the proxy's address here: declare it with trusted_proxies to ban networks.")
 	errBodyTooLarge      = newFailure(413, "body_too_large", "The body is larger than 8 KiB.")
 	errMediaType         = newFailure(415, "unsupported_media_type", "The body's Content-Type or Content-Encoding is not one that this address takes.")
-	errRateLimited       = newFailure(429, "rate_limited", "Too many wrong tries came from here; Retry-After says when the next one is looked at.")
+	errRateLimited       = newFailure(429, "rate_limited", "Too much of this came from here; Retry-After says when the next one is looked at.")
 	errInternal          = newFailure(500, "internal", "Something went wrong on our side. The request id finds it in the log.")
 	errStoreUnavailable  = newFailure(503, "store_unavailable", "The store does not answer. Nothing was lost; try again.")
 	errOverloaded        = newFailure(503, "overloaded", "This instance takes no new connections now; try again.")
@@ -76,6 +77,8 @@ var table = []struct {
 	{qrlogin.ErrInvalidState, newFailure(409, "invalid_state", "The ticket is past this move, or not there yet.")},
 	{qrlogin.ErrNotScanner, newFailure(403, "not_scanner", "Another user scanned this ticket.")},
 	{qrlogin.ErrInvalidConfirmToken, newFailure(403, "invalid_confirm_token", "The confirm_token is not the live one of this ticket.")},
+	{qrlogin.ErrCheckFailed, newFailure(403, "check_failed", "This is not the code.")},
+	{qrlogin.ErrProximityBlocked, newFailure(403, "proximity_blocked", "This login comes from a network that may not be let in.")},
 	{qrlogin.ErrTicketExpired, newFailure(410, "ticket_expired", "The ticket has expired; start again.")},
 	{qrlogin.ErrQRExpired, newFailure(410, "qr_expired", "This QR code was replaced; scan the one on the screen now.")},
 	{qrlogin.ErrAlreadyScanned, newFailure(409, "already_scanned", "Another user scanned this ticket first.")},
@@ -98,10 +101,13 @@ var table = []struct {
 	{auth.ErrSessionEnded, newFailure(401, "invalid_token", "The session has ended.")},
 	{auth.ErrUnknownSession, newFailure(404, "not_found", "There is no such session.")},
 	{auth.ErrPhoneOnly, errPhoneToken},
+	{auth.ErrInvalidUser, newFailure(400, "invalid_request", "A user is <provider>:<subject>, as in a token's sub.")},
 	{auth.ErrInvalidBan, newFailure(400, "invalid_request", "There is nobody and no network like that to ban, or the reason is too long.")},
 	{auth.ErrUnknownBan, newFailure(404, "not_found", "There is no such ban.")},
 	{auth.ErrTooManyBans, newFailure(409, "too_many_bans", "There are as many bans as can be; lift some, or ban a larger network.")},
 	{hub.ErrClosed, errOverloaded},
+	{hub.ErrFull, errOverloaded},
+	{hub.ErrCrowded, rateLimited(socketWait)},
 }
 
 // explain finds the answer to an error.
@@ -229,6 +235,8 @@ const retryAfter = 2
 // when a page's own request meets it.
 func challenge(r *http.Request, f *failure) string {
 	switch {
+	case f == errBadSignature:
+		return `HMAC-SHA256 realm="scanlogin"`
 	case f.code == "invalid_client" && strings.HasPrefix(r.URL.Path, "/oauth/"):
 		return `Basic realm="scanlogin"`
 	case f == errNoCredential || f == errNoDeviceCode || r.Header.Get("Authorization") == "":

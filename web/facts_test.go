@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 const (
@@ -134,4 +136,84 @@ func TestTrustedProxyTellsTheAddress(t *testing.T) {
 	if r, _ := http.NewRequest("GET", "/", nil); s.web.clientAddr(r).IsValid() {
 		t.Error("a request without a peer has an address")
 	}
+}
+
+// What is not known is absent, and nothing else is there.
+func TestFactsMemberByMember(t *testing.T) {
+	const known = "age_seconds browser first_time high_usage ip os same_network verdict"
+	rows := []struct {
+		name           string
+		setup          setup
+		browser, phone string // X-Forwarded-For
+		members        string
+		same           any
+		first          bool
+		verdict        string
+		check          bool
+	}{
+		{"plain http", setup{}, "", "", known, true, false, "ok", false},
+		{"https and nobody trusted", setup{publicURL: "https://login.example"}, atDesktop, atHome, "age_seconds browser first_time high_usage os verdict", nil, false, "notice", true},
+		{"two networks", setup{proxies: []string{"127.0.0.0/8"}}, atDesktop, atHome, known, false, true, "notice", true},
+		{"one network", setup{proxies: []string{"127.0.0.0/8"}}, atHome, atHome, known, true, false, "ok", false},
+		{"neighbours of one /24", setup{proxies: []string{"127.0.0.0/8"}}, "203.0.113.9", "203.0.113.10", known, false, true, "notice", true},
+		{"one IPv6 /64", setup{proxies: []string{"127.0.0.0/8"}}, "2001:db8:1:2:aaaa::1", "2001:db8:1:2:bbbb::2", known, true, false, "ok", false},
+		{"one IPv6 /48", setup{proxies: []string{"127.0.0.0/8"}}, "2001:db8:1:2::1", "2001:db8:1:3::1", known, false, true, "notice", true},
+		{"an IPv4 address in IPv6", setup{proxies: []string{"127.0.0.0/8"}}, "::ffff:203.0.113.9", "203.0.113.9", known, true, false, "ok", false},
+		{"the phone is nowhere", setup{proxies: []string{"127.0.0.0/8"}}, atDesktop, "unknown", "age_seconds browser first_time high_usage ip os verdict", nil, true, "notice", true},
+		{"the browser is nowhere", setup{proxies: []string{"127.0.0.0/8"}}, "unknown", atHome, "age_seconds browser first_time high_usage os verdict", nil, false, "notice", true},
+	}
+	for _, row := range rows {
+		s := newSite(t, row.setup)
+		phone, l := s.phoneAt(row.phone, "alice"), s.createAt(row.browser)
+		a := s.scanAt(row.phone, &l, phone)
+		if got := members(a.body); got != "check_required client confirm_token expires_in facts seq status ticket_id user_code_required" {
+			t.Errorf("%s: %s", row.name, got)
+		}
+		facts := factsOf(a)
+		if got := members(facts); got != row.members {
+			t.Errorf("%s: facts %s, want %s", row.name, got, row.members)
+		}
+		if facts["same_network"] != row.same || facts["first_time"] != row.first || facts["verdict"] != row.verdict || a.body["check_required"] != row.check {
+			t.Errorf("%s: %s", row.name, a.raw)
+		}
+	}
+}
+
+// A phone that the server sees in another country than the browser.
+func TestFactsNameThePlace(t *testing.T) {
+	s := newSite(t, setup{proxies: []string{"127.0.0.0/8"}, geo: openGeo(t, geoFile(t))})
+	const delft, germany, tokyo = "203.0.113.9", "198.51.100.1", "2001:db8:1::1"
+	phone := s.phoneAt(germany, "alice")
+	l := s.createAt(delft)
+	a := s.scanAt(germany, &l, phone)
+	if facts := factsOf(a); facts["country"] != "NL" || facts["city"] != "Delft" || facts["verdict"] != "risk" || a.body["check_required"] != true {
+		t.Errorf("first time, abroad: %s", a.raw)
+	}
+	s.sendCheck(200, "", l, s.confirm(l, phone).text("check_code"))
+	s.want(200, "", "POST", "/oauth/token", redemption(l))
+	l = s.createAt(delft)
+	if a = s.scanAt(germany, &l, phone); factsOf(a)["first_time"] != false || factsOf(a)["verdict"] != "ok" || a.body["check_required"] != false {
+		t.Errorf("again: %s", a.raw)
+	}
+	l = s.createAt(germany)
+	if a = s.scanAt(tokyo, &l, s.phoneAt(tokyo, "bob")); factsOf(a)["country"] != "DE" || factsOf(a)["city"] != nil {
+		t.Errorf("no city: %s", a.raw)
+	}
+	sessions := s.want(200, "", "GET", "/v1/sessions", nil, bearerOf(phone)...)
+	for _, where := range []string{`"place":"Delft, NL"`, `"place":"DE"`} {
+		if !strings.Contains(sessions.raw, where) {
+			t.Errorf("no session with %s: %s", where, sessions.raw)
+		}
+	}
+}
+
+func TestFactsTellTheAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, setup{direct: true})
+		alice, l := s.phone("alice"), s.create(nil)
+		time.Sleep(4*time.Second + 999*time.Millisecond)
+		if a := s.scan(&l, alice); factsOf(a)["age_seconds"] != 4.0 {
+			t.Errorf("%s", a.raw)
+		}
+	})
 }

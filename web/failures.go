@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -16,112 +14,122 @@ import (
 	"scanlogin/qrlogin"
 )
 
-// Store keeps what wrong tries cost (backend). A nil value of change leaves the
-// record as it is.
+// Store keeps what wrong tries cost and which nonces are spent (backend). A record
+// that exists already is an fs.ErrExist; a nil value of change leaves a record as
+// it is.
 type Store interface {
+	Create(ctx context.Context, key string, value []byte, ttl time.Duration) (rev uint64, err error)
+	Take(ctx context.Context, key string, every time.Duration, burst int) (wait time.Duration, err error)
 	Load(ctx context.Context, key string) (value []byte, rev uint64, err error)
 	Update(ctx context.Context, key string, change func(old []byte) (value []byte, ttl time.Duration, err error)) (rev uint64, err error)
 }
 
-// guessable is something that strangers may try until it is right.
+// guessable is something long and random: a wrong try is somebody's mistake or a
+// waste of their time.
 type guessable struct {
 	kind  string
 	wrong error // what a wrong try ends in
-	// short says that guessing could succeed, so that who guesses has to wait.
-	// The others are random and long: there a wrong try is somebody's mistake or a
-	// waste of their time, and what is right is let in whatever others do.
-	short bool
 }
 
 var (
-	credentials   = guessable{kind: "signin", wrong: auth.ErrInvalidCredential}
-	clientSecrets = guessable{kind: "client", wrong: errClientCredentials}
-	typedCodes    = guessable{kind: "user_code", wrong: qrlogin.ErrNotFound, short: true}
+	credentials   = guessable{"signin", auth.ErrInvalidCredential}
+	clientSecrets = guessable{"client", errClientCredentials}
 )
 
-// budget is what may be wrong: burst tries at once, then one in every.
-type budget struct {
-	burst int
-	every time.Duration
-}
-
 // Both are full again a quarter of an hour after the last wrong try. A network
-// may be an office, an account in it is one person.
+// may be an office, an account is one person.
 var (
-	ofNetwork = budget{50, 18 * time.Second}
-	ofAccount = budget{10, 90 * time.Second}
+	ofNetwork = Rate{50, 15 * time.Minute}
+	ofAccount = Rate{10, 15 * time.Minute}
 )
 
 // maxAccount bounds what strangers can name, in bytes.
 const maxAccount = 300
 
 // guess makes one try at what, for an account where one is named. Wrong tries
-// cost the network they come from, and the account there. Who is out of budget is
-// told to wait. What is short is not even tried then, by an account that has
-// guessed wrong of late: whoever has not is never kept out by others. What is
-// right costs nothing, and other networks are not concerned.
+// cost the network they come from, and the account there; who is out of budget is
+// told to wait. What is right is let in all the same and costs nothing: else one
+// stale copy of a secret, or a neighbour's, would lock its owner out.
 func (s *Server) guess(r *http.Request, what guessable, account string, try func() error) error {
-	from := s.clientAddr(r)
-	if !s.config.Limits || !from.IsValid() {
-		return try()
-	}
-	network := "failures:" + what.kind + ":" + networkOf(from)
-	pays := []payer{{network, ofNetwork}}
-	if account != "" && len(account) <= maxAccount {
-		pays = append(pays, payer{network + ":" + account, ofAccount})
-	}
-	if what.short {
-		if !s.guessing.begin(r.Context(), account) {
-			return rateLimited(time.Second)
-		}
-		defer s.guessing.end(account)
-		if wait, err := s.mustWait(r.Context(), pays); err != nil {
-			return err
-		} else if wait > 0 {
-			return rateLimited(wait)
-		}
-	}
 	err := try()
-	if !errors.Is(err, what.wrong) {
+	from := s.clientAddr(r)
+	if !errors.Is(err, what.wrong) || s.config.Limits.Off || !from.IsValid() {
 		return err
+	}
+	network := "failures:" + what.kind + ":" + networkOf(from).String()
+	pays := []bucket{{network, ofNetwork}}
+	if account != "" && len(account) <= maxAccount {
+		pays = append(pays, bucket{network + ":" + account, ofAccount})
 	}
 	ctx, cancel := outlasting(r)
 	defer cancel()
-	var wait time.Duration
-	for _, p := range pays {
-		early, err := s.charge(ctx, p)
-		if err != nil {
+	for _, b := range pays {
+		if early, err := s.charge(ctx, b); err != nil {
 			return err
+		} else if early > 0 {
+			return rateLimited(early) // and no record for every name that it invents
 		}
-		wait = max(wait, early)
-	}
-	if wait > 0 {
-		return rateLimited(wait)
 	}
 	return err
 }
 
-// payer is one bucket of a try: of a network, or of an account in it.
-type payer struct {
-	key string
-	budget
+// guessCode makes one try at a typed code, which is short enough to be found by
+// trying, for the user who is signed in. Out of budget nothing is tried, also not
+// what is right: that answer is what a guesser is after. A network that many
+// guess in holds up only those who have guessed wrong there themselves.
+func (s *Server) guessCode(r *http.Request, user string, try func() error) error {
+	if s.config.Limits.Off {
+		return try()
+	}
+	own, network := bucket{"failures:user_code:" + user, ofAccount}, bucket{Rate: ofNetwork}
+	if from := s.clientAddr(r); from.IsValid() {
+		network.key = "failures:user_code:" + networkOf(from).String()
+	}
+	if !s.guessing.begin(r.Context(), user) {
+		return rateLimited(time.Second)
+	}
+	defer s.guessing.end(user)
+	if wait, err := s.mustWait(r.Context(), own, network); err != nil {
+		return err
+	} else if wait > 0 {
+		return rateLimited(wait)
+	}
+	err := try()
+	if !errors.Is(err, qrlogin.ErrNotFound) {
+		return err
+	}
+	ctx, cancel := outlasting(r)
+	defer cancel()
+	for _, b := range []bucket{own, network} {
+		if b.key == "" {
+			continue
+		}
+		if _, err := s.charge(ctx, b); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
-// mustWait is how long an account that has guessed wrong of late has to wait, for
-// itself or for its network.
-func (s *Server) mustWait(ctx context.Context, pays []payer) (wait time.Duration, err error) {
+// bucket is what wrong tries are taken from.
+type bucket struct {
+	key string
+	Rate
+}
+
+// mistypes is how many wrong codes are nobody's business but their author's.
+const mistypes = 2
+
+// mustWait is how long who has guessed wrong of late has to wait: for themselves,
+// and for their network if it was more than mistyping.
+func (s *Server) mustWait(ctx context.Context, own, network bucket) (time.Duration, error) {
+	full, err := s.spent(ctx, own.key)
 	now := time.Now()
-	for _, p := range slices.Backward(pays) { // the account's first
-		full, err := s.spent(ctx, p.key)
-		if err != nil {
-			return 0, err
-		}
-		if !now.Before(full) {
-			break // of this account nothing is known
-		}
-		wait = max(wait, p.wait(full, now))
+	if err != nil || network.key == "" || full.Sub(now) <= mistypes*own.every() {
+		return own.wait(full, now), err
 	}
-	return wait, nil
+	shared, err := s.spent(ctx, network.key)
+	return max(own.wait(full, now), network.wait(shared, now)), err
 }
 
 // inFlight are the accounts whose tries are under way on this instance: each has
@@ -160,22 +168,6 @@ func (f *inFlight) end(account string) {
 	delete(f.accounts, account)
 }
 
-func rateLimited(wait time.Duration) *failure {
-	f := *errRateLimited
-	f.after = wait
-	return &f
-}
-
-// networkOf is what one customer has of the internet.
-func networkOf(addr netip.Addr) string {
-	bits := 64
-	if addr.Is4() {
-		bits = 24
-	}
-	network, _ := addr.Prefix(bits) // both fit
-	return network.String()
-}
-
 // outlasting is the request's time for the store, but not its life: who leaves
 // early pays as well.
 func outlasting(r *http.Request) (context.Context, context.CancelFunc) {
@@ -184,20 +176,6 @@ func outlasting(r *http.Request) (context.Context, context.CancelFunc) {
 		until = time.Now().Add(storeDeadline)
 	}
 	return context.WithDeadline(context.WithoutCancel(r.Context()), until)
-}
-
-// wait is how long until the next try, when all that was charged is made good at
-// full (GCRA).
-func (b budget) wait(full, now time.Time) time.Duration {
-	return max(0, full.Sub(now)-time.Duration(b.burst-1)*b.every)
-}
-
-// charged is the new full after one more wrong try.
-func (b budget) charged(full, now time.Time) time.Time {
-	if full.Before(now) {
-		full = now
-	}
-	return full.Add(b.every)
 }
 
 // spent reads a bucket: when it is full again.
@@ -211,17 +189,17 @@ func (s *Server) spent(ctx context.Context, key string) (full time.Time, err err
 
 // charge takes one wrong try from a bucket. One that came too early is told by how
 // much, and costs nothing: the wait never grows, however many there are.
-func (s *Server) charge(ctx context.Context, p payer) (early time.Duration, err error) {
-	_, err = s.config.Store.Update(ctx, p.key, func(old []byte) ([]byte, time.Duration, error) {
+func (s *Server) charge(ctx context.Context, b bucket) (early time.Duration, err error) {
+	_, err = s.config.Store.Update(ctx, b.key, func(old []byte) ([]byte, time.Duration, error) {
 		full, err := decodeFull(old)
 		if err != nil {
 			return nil, 0, err
 		}
 		now := time.Now()
-		if early = p.wait(full, now); early > 0 {
+		if early = b.wait(full, now); early > 0 {
 			return nil, 0, nil
 		}
-		full = p.charged(full, now)
+		full = b.charged(full, now)
 		return strconv.AppendInt(nil, full.UnixMicro(), 10), full.Sub(now), nil
 	})
 	if err != nil {

@@ -19,7 +19,10 @@ import (
 
 type contextKey int
 
-const requestIDKey contextKey = iota
+const (
+	requestIDKey contextKey = iota
+	placeKey
+)
 
 func requestID(r *http.Request) string {
 	id, _ := r.Context().Value(requestIDKey).(string)
@@ -59,8 +62,11 @@ func (s *Server) logRequest(r *http.Request, status int, id string, took time.Du
 	}
 	s.config.Metrics.request(route, r.Method, status, took)
 	level := slog.LevelInfo
-	if route == "/livez" || route == "/readyz" || path.Ext(route) != "" {
+	switch {
+	case route == "/livez", route == "/readyz", path.Ext(route) != "":
 		level = slog.LevelDebug // every probe of every balancer, every file of every page
+	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		level = slog.LevelDebug // or a flood would fill the disk: the metrics count it
 	}
 	s.log.LogAttrs(r.Context(), level, "request",
 		slog.String("request_id", id), slog.String("method", r.Method), slog.String("route", route),
@@ -104,8 +110,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 // same to everybody, or a careless ban would take the instance down; the style
 // sheet is for the page that says so.
 func (s *Server) refuseBanned(r *http.Request) error {
+	if probe(r) {
+		return nil
+	}
 	from := s.clientAddr(r)
-	if !from.IsValid() || slices.Contains([]string{"/livez", "/readyz", "/version", "/app.css"}, r.URL.Path) {
+	if !from.IsValid() {
 		return nil
 	}
 	look, cancel := bounded(r)
@@ -221,6 +230,9 @@ func deadline(next http.Handler) http.Handler {
 func endless(w http.ResponseWriter, r *http.Request) error {
 	if _, err := readBody(w, r); err != nil { // or it would be waited for after the answer
 		return err
+	}
+	if here, ok := r.Context().Value(placeKey).(*place); ok {
+		here.leave()
 	}
 	c := http.NewResponseController(w)
 	c.SetReadDeadline(time.Time{}) // fails only on a connection that is gone

@@ -59,13 +59,16 @@ type setup struct {
 	publicURL string // empty: where the site listens
 	origins   []string
 	proxies   []string
+	geo       *Geo
 	tickets   qrlogin.Config
 	auth      auth.Config // its lives
 	clients   []auth.Client
 	hub       hub.Config
-	limits    bool        // wrong tries are counted
+	callers   map[string]CallerKey
+	limits    bool        // nobody is slowed down without
+	bounds    Limits      // other than the defaults
 	store     sharedStore // nil: memory
-	users     []string    // besides alice and bob
+	more      []string    // users besides alice and bob
 	noUsers   bool        // nobody can sign in on the phone pages
 	direct    bool        // no network: requests go straight to the handler, sockets over pipes, also in a bubble
 }
@@ -123,7 +126,7 @@ func newSite(t testing.TB, c setup) *site {
 		s.public = s.url
 	}
 	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	users := append([]string{"alice", "bob"}, c.users...)
+	users := append([]string{"alice", "bob"}, c.more...)
 	if c.noUsers {
 		users = nil
 	}
@@ -133,6 +136,9 @@ func newSite(t testing.TB, c setup) *site {
 		clients[client.ID] = client
 	}
 	c.hub.Logger, c.hub.HandshakeError = log, HandshakeError
+	c.bounds.Off = !c.limits
+	c.bounds.Bound(&c.hub)
+	c.hub.Observe = metrics.Hub
 	s.hub = hub.New(store, c.hub)
 	c.auth.Issuer, c.auth.Clients, c.auth.Logger = s.public, clients, log
 	c.auth.Providers = map[string]auth.Provider{"demo": demo.New(users)}
@@ -140,9 +146,9 @@ func newSite(t testing.TB, c setup) *site {
 	s.auth = auth.New(store, c.auth)
 	c.tickets.PublicURL, c.tickets.Clients = s.public, clients
 	config := Config{
-		PublicURL: s.public, Origins: c.origins, Clients: clients, Provider: "demo", DemoUsers: users,
+		PublicURL: s.public, Origins: c.origins, Geo: c.geo, Clients: clients, Provider: "demo", DemoUsers: users,
 		Heartbeat: 25 * time.Second, SessionTTL: 720 * time.Hour, Version: "test",
-		Limits: c.limits, AdminTokens: []string{adminToken, otherAdminToken}, Store: store,
+		Limits: c.bounds, AdminTokens: []string{adminToken, otherAdminToken}, CallerKeys: c.callers, Store: store,
 		Ping: store.Ping, Derive: store.Derive, Metrics: metrics, Logger: log,
 	}
 	for _, p := range c.proxies {

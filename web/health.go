@@ -11,7 +11,7 @@ import (
 // probes are for balancers and orchestrators.
 func (s *Server) probes(r chi.Router) {
 	get(r, "/livez", s.api(func(w http.ResponseWriter, r *http.Request) error {
-		return s.ok(w, http.StatusOK, statusWire{"ok"})
+		return s.ok(w, http.StatusOK, statusWire{Status: "ok"})
 	}))
 	get(r.With(deadline), "/readyz", s.api(s.handleReady))
 	get(r, "/version", s.api(func(w http.ResponseWriter, r *http.Request) error {
@@ -30,5 +30,5 @@ func (s *Server) handleReady(w http.ResponseWriter, r *http.Request) error {
 		s.log.LogAttrs(r.Context(), slog.LevelWarn, "not ready", slog.Any("error", err))
 		return errStoreUnavailable
 	}
-	return s.ok(w, http.StatusOK, statusWire{"ok"})
+	return s.ok(w, http.StatusOK, statusWire{Status: "ok"})
 }

@@ -6,6 +6,7 @@ import (
 	"net/http/pprof"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -24,6 +25,7 @@ type Metrics struct {
 	moves    *prometheus.CounterVec
 	store    *prometheus.HistogramVec
 	hub      *prometheus.HistogramVec
+	refused  *prometheus.CounterVec
 }
 
 // NewMetrics makes the counters of one instance.
@@ -39,10 +41,16 @@ func NewMetrics(version string) *Metrics {
 		}, []string{"to"}),
 		store: operations("scanlogin_store_operation_duration_seconds", "Time of a store operation."),
 		hub:   operations("scanlogin_hub_event_duration_seconds", "Time of a hub event."),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "scanlogin_limits_refused_total", Help: "Requests and connections refused by a limit.",
+		}, []string{"limit"}),
+	}
+	for _, limit := range limitNames {
+		m.refused.WithLabelValues(limit) // 0 is worth knowing too
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "scanlogin_build_info", Help: "1, labelled with this build."}, []string{"version", "go"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	m.registry.MustRegister(m.requests, m.moves, m.store, m.hub, build,
+	m.registry.MustRegister(m.requests, m.moves, m.store, m.hub, m.refused, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -60,6 +68,10 @@ func (m *Metrics) Store(name string, took time.Duration, err error) {
 
 // Hub observes an event of the hub.
 func (m *Metrics) Hub(name string, took time.Duration, err error) {
+	if limit, ok := strings.CutPrefix(name, "hub.refused."); ok {
+		m.refuse(limit)
+		return
+	}
 	m.hub.WithLabelValues(name, result(err)).Observe(took.Seconds())
 }
 
@@ -98,6 +110,8 @@ func (m *Metrics) request(route, method string, status int, took time.Duration) 
 }
 
 func (m *Metrics) move(to string) { m.moves.WithLabelValues(to).Inc() }
+
+func (m *Metrics) refuse(limit string) { m.refused.WithLabelValues(limit).Inc() }
 
 // routes are for whoever can reach the admin listener.
 func (m *Metrics) routes(r chi.Router) {

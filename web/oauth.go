@@ -59,6 +59,9 @@ func (s *Server) grant(r *http.Request, form url.Values) (auth.Tokens, error) {
 		if form.Get("device_code") == "" {
 			return auth.Tokens{}, errInvalidRequest
 		}
+		if err := s.permitTokens(r, form.Get("device_code")); err != nil {
+			return auth.Tokens{}, err
+		}
 		tokens, err := s.tickets.Redeem(r.Context(), qrlogin.Redemption{
 			DeviceCode: form.Get("device_code"), ClientID: client.ID, Verifier: form.Get("code_verifier"),
 		})
@@ -69,6 +72,9 @@ func (s *Server) grant(r *http.Request, form url.Values) (auth.Tokens, error) {
 	case "refresh_token":
 		if form.Get("refresh_token") == "" {
 			return auth.Tokens{}, errInvalidRequest
+		}
+		if err := s.permitNetwork(r, tokensPerNetwork, s.config.Limits.TokensPerNetwork); err != nil {
+			return auth.Tokens{}, err
 		}
 		return s.auth.Refresh(r.Context(), client.ID, form.Get("refresh_token"), form.Get("scope"))
 	}

@@ -46,7 +46,7 @@ type pages struct {
 
 func loadPages() *pages {
 	p := &pages{templates: map[string]*template.Template{}, words: map[string]map[string]string{}}
-	shared := template.Must(template.ParseFS(sources, "templates/layout.html", "templates/icons.html", "templates/signedout.html"))
+	shared := template.Must(template.ParseFS(sources, "templates/layout.html", "templates/icons.html", "templates/signedout.html", "templates/decides.html"))
 	for _, name := range []string{"index", "account", "signin", "open", "code", "decide", "result", "message"} {
 		p.templates[name] = template.Must(template.Must(shared.Clone()).ParseFS(sources, "templates/"+name+".html"))
 	}
@@ -265,8 +265,12 @@ type indexPage struct {
 }
 
 func (s *Server) handleIndex(w http.ResponseWriter, r *http.Request, v *visitor) error {
+	title := "index.title"
+	if v.signedIn() {
+		title = "index.title_signed_in"
+	}
 	return s.render(w, http.StatusOK, "index", indexPage{
-		page: s.newPage(r, v, "index.title", "/"), SignedIn: v.signedIn(),
+		page: s.newPage(r, v, title, "/"), SignedIn: v.signedIn(),
 		Name: v.who.Name, Sub: v.who.Sub, Picture: v.who.Picture, Modules: modules,
 	})
 }

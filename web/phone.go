@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 
@@ -34,11 +35,32 @@ type clientWire struct {
 	Kind string `json:"kind"`
 }
 
+// factsWire is what the phone may know of the browser; what is not known is
+// absent.
 type factsWire struct {
-	Browser    string `json:"browser,omitzero"`
-	OS         string `json:"os,omitzero"`
-	IP         string `json:"ip,omitzero"`
-	AgeSeconds int64  `json:"age_seconds"`
+	Browser     string `json:"browser,omitzero"`
+	OS          string `json:"os,omitzero"`
+	IP          string `json:"ip,omitzero"`
+	Country     string `json:"country,omitzero"`
+	City        string `json:"city,omitzero"`
+	SameNetwork *bool  `json:"same_network,omitzero"`
+	FirstTime   bool   `json:"first_time"`
+	HighUsage   bool   `json:"high_usage"`
+	AgeSeconds  int64  `json:"age_seconds"`
+	Verdict     string `json:"verdict"`
+}
+
+func wireFacts(found qrlogin.Found) factsWire {
+	f, seen := found.Facts, found.Signals
+	out := factsWire{
+		Browser: f.Browser, OS: f.OS, IP: f.IP, Country: f.Country, City: f.City,
+		FirstTime: seen.FirstTime, HighUsage: seen.HighUsage,
+		AgeSeconds: int64(found.Age.Seconds()), Verdict: string(seen.Verdict()),
+	}
+	if seen.Compared {
+		out.SameNetwork = &seen.SameNetwork
+	}
+	return out
 }
 
 // asking is who asks, by their access token.
@@ -81,32 +103,35 @@ func (s *Server) handleScan(w http.ResponseWriter, r *http.Request) error {
 	s.config.Metrics.move("scanned")
 	return s.ok(w, http.StatusOK, scanned{
 		TicketID: found.TicketID, Seq: found.Seq, Status: string(found.Status), ConfirmToken: found.ConfirmToken,
-		ExpiresIn: seconds(found.ExpiresIn),
-		Client:    clientWire{found.Client.ID, found.Client.Name, found.Client.Kind},
-		Facts: factsWire{
-			Browser: found.Facts.Browser, OS: found.Facts.OS, IP: found.Facts.IP,
-			AgeSeconds: int64(found.Age.Seconds()),
-		},
+		ExpiresIn: seconds(found.ExpiresIn), CheckRequired: found.Check, UserCodeRequired: found.UserCode,
+		Client: clientWire{found.Client.ID, found.Client.Name, found.Client.Kind}, Facts: wireFacts(found),
 	})
 }
 
 // scan is the scan of the page or the app that asks. A code that is typed could
 // be guessed.
 func (s *Server) scan(r *http.Request, what qrlogin.Scan, by auth.Identity) (found qrlogin.Found, err error) {
+	what.Phone = s.facts(r)
 	try := func() error {
+		if err := s.permitScan(r.Context(), what, by); err != nil {
+			return err
+		}
 		found, err = s.tickets.Scan(r.Context(), what, by)
 		return err
 	}
 	if what.UserCode == "" {
 		err = try()
-		return found, err
+	} else {
+		err = s.guessCode(r, by.Sub(), try)
 	}
-	err = s.guess(r, typedCodes, by.Sub(), try)
 	return found, err
 }
 
+// statusWire is how a ticket stands after the phone's decision. CheckCode is for
+// the phone to show and the person to type in the browser.
 type statusWire struct {
-	Status string `json:"status"`
+	Status    string `json:"status"`
+	CheckCode string `json:"check_code,omitzero"`
 }
 
 func (s *Server) handleConfirm(w http.ResponseWriter, r *http.Request) error {
@@ -118,11 +143,11 @@ func (s *Server) handleConfirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.tickets.Confirm(r.Context(), chi.URLParam(r, "ticket_id"), in.ConfirmToken, by); err != nil {
+	answer, err := s.confirm(r, chi.URLParam(r, "ticket_id"), in.ConfirmToken, in.UserCode, by)
+	if err != nil {
 		return err
 	}
-	s.config.Metrics.move("confirmed")
-	return s.ok(w, http.StatusOK, statusWire{string(qrlogin.Confirmed)})
+	return s.ok(w, http.StatusOK, statusWire{string(answer.Status), answer.CheckCode})
 }
 
 func (s *Server) handleDeny(w http.ResponseWriter, r *http.Request) error {
@@ -137,22 +162,35 @@ func (s *Server) handleDeny(w http.ResponseWriter, r *http.Request) error {
 	if err := s.deny(r, chi.URLParam(r, "ticket_id"), in.ConfirmToken, by, in.Report); err != nil {
 		return err
 	}
-	return s.ok(w, http.StatusOK, statusWire{string(qrlogin.Denied)})
+	return s.ok(w, http.StatusOK, statusWire{Status: string(qrlogin.Denied)})
+}
+
+// confirm lets the browser in, or has the phone show the check code.
+func (s *Server) confirm(r *http.Request, ticketID, confirmToken, userCode string, by auth.Identity) (qrlogin.Answer, error) {
+	if err := s.permitConfirm(r.Context(), ticketID, by); err != nil {
+		return qrlogin.Answer{}, err
+	}
+	answer, err := s.tickets.Confirm(r.Context(), ticketID, confirmToken, userCode, by)
+	if err == nil && answer.Status == qrlogin.Confirmed {
+		s.config.Metrics.move("confirmed")
+	}
+	return answer, err
 }
 
 // deny refuses the browser. A report is somebody whose account is being
 // phished: the operator has to see it.
 func (s *Server) deny(r *http.Request, ticketID, confirmToken string, by auth.Identity, report bool) error {
-	if err := s.tickets.Deny(r.Context(), ticketID, confirmToken, by); err != nil {
-		return err
-	}
-	s.config.Metrics.move("denied")
-	if report {
+	err := s.tickets.Deny(r.Context(), ticketID, confirmToken, by, report)
+	late := errors.Is(err, qrlogin.ErrInvalidState) || errors.Is(err, qrlogin.ErrTicketExpired)
+	if report && (err == nil || late) {
 		s.config.Metrics.move("reported")
-		s.log.LogAttrs(r.Context(), slog.LevelWarn, "login reported by its scanner",
-			slog.String("request_id", requestID(r)), slog.String("ticket_id", ticketID))
+		s.log.LogAttrs(r.Context(), slog.LevelWarn, "login reported by its scanner", slog.String("request_id", requestID(r)),
+			slog.String("ticket_id", ticketID), slog.String("sub", by.Sub()), slog.Bool("late", late))
 	}
-	return nil
+	if err == nil {
+		s.config.Metrics.move("denied")
+	}
+	return err
 }
 
 // decide reads what both decisions need: the phone and its half.
@@ -216,15 +254,12 @@ func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 
 // signIn signs in the device that asks.
 func (s *Server) signIn(r *http.Request, provider, credential string) (tokens auth.Tokens, err error) {
+	if err := s.permitNetwork(r, signinsPerNetwork, s.config.Limits.SigninsPerNetwork); err != nil {
+		return tokens, err
+	}
 	err = s.guess(r, credentials, "", func() error {
-		tokens, err = s.auth.SignIn(r.Context(), provider, credential, s.device(r), s.facts(r).Place())
+		tokens, err = s.auth.SignIn(r.Context(), provider, credential, s.facts(r).Origin())
 		return err
 	})
 	return tokens, err
-}
-
-// device is the asking device in parsed words, for the session it gets.
-func (s *Server) device(r *http.Request) auth.Device {
-	f := s.facts(r)
-	return auth.Device{Browser: f.Browser, OS: f.OS}
 }

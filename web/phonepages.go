@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -42,13 +41,21 @@ type decidePage struct {
 	page
 	TicketID, ConfirmToken, Account string
 	ClientName                      string
-	Browser, OS, IP, Age            string
+	Browser, OS, Age                string
+	Where                           []string // the browser is, the most telling first
+	Verdict                         string
+	Concerns                        []string // why the verdict is not ok
+	UserCode                        bool     // Approve takes the code that the device shows
+	Wrong                           bool     // it was wrong before
+	TriesLeft                       int
 }
 
 type resultPage struct {
 	page
-	Status, Browser, OS string
-	Waiting             bool
+	Status, Reason, Browser, OS string
+	Digits                      []string // of the check code, to be typed in the browser
+	TicketID, ConfirmToken      string   // to deny it all the same; no token: not from here
+	Waiting                     bool
 }
 
 // proof says that this browser opened a QR text while it was good, so that
@@ -104,7 +111,7 @@ func (s *Server) handleOpenPage(w http.ResponseWriter, r *http.Request, v *visit
 // answered says that this person has approved or declined the ticket.
 func (s *Server) answered(r *http.Request, v *visitor, ticketID string) bool {
 	d, err := s.tickets.Decision(r.Context(), ticketID, v.who.Identity())
-	return err == nil && d.Status != qrlogin.Scanned && d.Status != qrlogin.Expired
+	return err == nil && (d.Status != qrlogin.Scanned || d.CheckCode != "") && d.Status != qrlogin.Expired
 }
 
 // byPerson says that a camera app or a page of ours opened this one, not a link
@@ -214,21 +221,7 @@ func (s *Server) handleScanPage(w http.ResponseWriter, r *http.Request, v *visit
 		return err
 	}
 	s.config.Metrics.move("scanned")
-	return s.decidePage(w, r, v, scan.QR, found)
-}
-
-func (s *Server) decidePage(w http.ResponseWriter, r *http.Request, v *visitor, qr string, found qrlogin.Found) error {
-	p := s.newPage(r, v, "decide.title", openPath(qr, v.form.Get("proof")))
-	age := p.T("decide.just_now")
-	if found.Age >= time.Minute {
-		age = p.T("decide.minutes_ago", int(found.Age.Minutes()))
-	} else if found.Age >= time.Second {
-		age = p.T("decide.seconds_ago", int(found.Age.Seconds()))
-	}
-	return s.render(w, http.StatusOK, "decide", decidePage{
-		page: p, TicketID: found.TicketID, ConfirmToken: found.ConfirmToken, Account: v.who.Name,
-		ClientName: found.Client.Name, Browser: found.Facts.Browser, OS: found.Facts.OS, IP: found.Facts.IP, Age: age,
-	})
+	return s.decidePage(w, r, v, openPath(scan.QR, v.form.Get("proof")), found)
 }
 
 // handleDecidePage decides; the result is a page of its own, to be reloaded.
@@ -239,13 +232,13 @@ func (s *Server) handleDecidePage(w http.ResponseWriter, r *http.Request, v *vis
 	id, token, by := v.form.Get("ticket_id"), v.form.Get("confirm_token"), v.who.Identity()
 	switch v.form.Get("decision") {
 	case "approve":
-		if err := s.tickets.Confirm(r.Context(), id, token, by); err != nil {
+		if err := s.approve(w, r, v, id, token); err != nil {
 			return err
 		}
-		s.config.Metrics.move("confirmed")
 	case "deny", "report":
-		if err := s.deny(r, id, token, by, v.form.Get("decision") == "report"); err != nil {
-			return err
+		err := s.deny(r, id, token, by, v.form.Get("decision") == "report")
+		if err != nil && !(errors.Is(err, qrlogin.ErrInvalidState) && s.answered(r, v, id)) {
+			return err // but how it ended is told by the page of the result
 		}
 	case "switch":
 		// The ticket is bound to this account: the other one scans a new code.
@@ -259,6 +252,19 @@ func (s *Server) handleDecidePage(w http.ResponseWriter, r *http.Request, v *vis
 	return seeOther(w, "/s/result/"+url.PathEscape(id))
 }
 
+// approve confirms. A code that was wrong and a login that is blocked are for
+// the page of the result to tell: loading that again costs no try.
+func (s *Server) approve(w http.ResponseWriter, r *http.Request, v *visitor, id, token string) error {
+	answer, err := s.confirm(r, id, token, v.form.Get("user_code"), v.who.Identity())
+	told := errors.Is(err, qrlogin.ErrCheckFailed) || errors.Is(err, qrlogin.ErrProximityBlocked)
+	if err != nil && !told || answer.Status == qrlogin.Confirmed {
+		return err
+	}
+	v.Ticket, v.Confirm = id, token
+	return s.remember(w, r, phoneCookie, v.visit)
+}
+
+// handleResultPage tells how the login stands, and asks again what is not decided.
 func (s *Server) handleResultPage(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	if !v.signedIn() {
 		return s.signinPage(w, r, v, http.StatusOK, signinPage{})
@@ -267,9 +273,25 @@ func (s *Server) handleResultPage(w http.ResponseWriter, r *http.Request, v *vis
 	if err != nil {
 		return err
 	}
-	return s.render(w, http.StatusOK, "result", resultPage{
-		page: s.newPage(r, v, "result.title", r.URL.Path), Status: string(d.Status),
-		Browser: d.Facts.Browser, OS: d.Facts.OS,
+	d.ConfirmToken = v.confirmToken(d.TicketID)
+	if d.Status == qrlogin.Scanned && d.CheckCode == "" && d.ConfirmToken != "" {
+		return s.decidePage(w, r, v, r.URL.Path, d.Found)
+	}
+	p := resultPage{
+		page: s.newPage(r, v, "result.title", r.URL.Path), Status: string(d.Status), Reason: d.Reason,
+		Browser: d.Facts.Browser, OS: d.Facts.OS, TicketID: d.TicketID, ConfirmToken: d.ConfirmToken,
 		Waiting: d.Status == qrlogin.Scanned || d.Status == qrlogin.Confirmed,
-	})
+	}
+	if d.CheckCode != "" {
+		p.Status, p.Digits = "check", strings.Split(d.CheckCode, "")
+	}
+	return s.render(w, http.StatusOK, "result", p)
+}
+
+// confirmToken is the visitor's half of a login that is not over; empty: none.
+func (v *visitor) confirmToken(ticketID string) string {
+	if v.Ticket != ticketID {
+		return ""
+	}
+	return v.Confirm
 }

@@ -24,14 +24,16 @@ import (
 type Config struct {
 	PublicURL      string                      // scheme and host; issuer, QR prefix, own origin
 	Origins        []string                    // allowed besides the public URL's
+	Geo            *Geo                        // where addresses are; nil: nobody knows
 	TrustedProxies []netip.Prefix              // whose X-Forwarded-For counts
 	Clients        map[string]auth.Client      // who may ask for tokens
 	Provider       string                      // that signs people in on the phone pages; empty: none does
 	DemoUsers      []string                    // offered on the demo provider's sign-in page
 	Heartbeat      time.Duration               // as told to sockets
 	SessionTTL     time.Duration               // how long a page's cookie may live
-	Limits         bool                        // who guesses is slowed down
+	Limits         Limits                      // what anybody may do
 	AdminTokens    []string                    // each opens the admin calls
+	CallerKeys     map[string]CallerKey        // of back ends that sign their requests, by X-Key-Id
 	Version        string                      // of this build
 	Ping           func(context.Context) error // the store's health
 	Derive         func(ctx context.Context, purpose string) ([]byte, error)
@@ -49,8 +51,11 @@ type Server struct {
 	log     *slog.Logger
 	qr      qrCache
 	hello   []byte
+	host    string // of the public URL
 	pages   *pages
 	origins map[string]bool // that only some clients have
+	floor   floor
+	crowd   crowd
 
 	guessing inFlight  // tries at typed codes
 	mute     sync.Once // a proxy named no address
@@ -64,10 +69,12 @@ var openAPI []byte
 
 // New wires the rooms; it touches neither network nor store.
 func New(t *qrlogin.Service, a *auth.Service, h *hub.Hub, c Config) *Server {
+	c.Limits = c.Limits.WithDefaults()
 	s := &Server{
 		config: c, tickets: t, auth: a, hub: h, log: c.Logger,
 		hello: helloFrameFor(c.Heartbeat), pages: loadPages(), origins: map[string]bool{},
 	}
+	_, s.host, _ = strings.Cut(c.PublicURL, "://")
 	for _, client := range c.Clients {
 		for _, origin := range client.Origins {
 			s.origins[origin] = true
@@ -85,7 +92,7 @@ func (s *Server) Close() { s.closed.Store(true) }
 // Handler is the public port.
 func (s *Server) Handler() http.Handler {
 	r := chi.NewRouter()
-	r.Use(s.observe, s.headers, s.cors, s.guard)
+	r.Use(s.observe, s.headers, s.cors, s.door, s.guard)
 	r.NotFound(s.notFound)
 	r.MethodNotAllowed(s.methodNotAllowed)
 
@@ -107,6 +114,7 @@ func (s *Server) Handler() http.Handler {
 			r.Delete("/tickets/{ticket_id}", s.api(s.handleCancel))
 			r.Get("/tickets/{ticket_id}/qr.png", s.api(s.handleQR(qrPNG, "image/png")))
 			r.Get("/tickets/{ticket_id}/qr.svg", s.api(s.handleQR(qrSVG, "image/svg+xml")))
+			r.Post("/tickets/{ticket_id}/check", s.api(s.handleCheck))
 			r.Post("/tickets/{ticket_id}/confirm", s.api(s.handleConfirm))
 			r.Post("/tickets/{ticket_id}/deny", s.api(s.handleDeny))
 			r.Post("/scan", s.api(s.handleScan))
@@ -114,6 +122,7 @@ func (s *Server) Handler() http.Handler {
 			r.Get("/sessions", s.api(s.handleSessions))
 			r.Delete("/sessions", s.api(s.handleEndOtherSessions))
 			r.Delete("/sessions/{session_id}", s.api(s.handleEndSession))
+			s.serverRoutes(r)
 		})
 	})
 	r.Route("/oauth", func(r chi.Router) {

@@ -106,7 +106,7 @@ func (s *Server) sessionSocket(from netip.Addr) *hub.Wire {
 				return hub.Topic{}, &hub.Refusal{Code: hub.Unauthorized, Reason: "invalid_token"}
 			}
 			watch := &sessionWatch{auth: s.auth, sub: who.Sub, sid: who.SID}
-			return hub.Topic{Key: auth.UserKey(who.Sub), Encode: watch.encode}, err
+			return hub.Topic{Key: auth.UserKey(who.Sub), Group: who.SID, Encode: watch.encode}, err
 		},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -88,6 +89,9 @@ func createForm(form url.Values) createRequest {
 }
 
 func (s *Server) create(w http.ResponseWriter, r *http.Request, in createRequest, device bool, status int) error {
+	if err := s.permitTicket(r); err != nil {
+		return err
+	}
 	t, err := s.tickets.Create(r.Context(), qrlogin.Request{
 		ClientID: in.ClientID, Scope: in.Scope, Challenge: in.CodeChallenge, ChallengeMethod: in.CodeChallengeMethod,
 		UserCode: in.UserCode, Device: device, Facts: s.facts(r),
@@ -209,8 +213,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, wire *hub.Wire)
 	case s.closed.Load():
 		return errOverloaded
 	}
-	s.hub.ServeWS(w, r, wire)
-	return nil
+	return s.hub.ServeWS(w, r, wire)
 }
 
 func (s *Server) handleCancel(w http.ResponseWriter, r *http.Request) error {
@@ -223,6 +226,33 @@ func (s *Server) handleCancel(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.config.Metrics.move("canceled")
 	return noContent(w)
+}
+
+// handleCheck is the browser sending the code that the phone shows.
+func (s *Server) handleCheck(w http.ResponseWriter, r *http.Request) error {
+	deviceCode, err := bearer(r, errNoDeviceCode)
+	if err != nil {
+		return err
+	}
+	var in struct {
+		Code string `json:"code"`
+	}
+	if err := decodeJSON(w, r, &in); err != nil {
+		return err
+	}
+	if len(in.Code) != 2 || strings.Trim(in.Code, "0123456789") != "" { // not a try
+		return errInvalidRequest
+	}
+	v, err := s.tickets.Check(r.Context(), chi.URLParam(r, "ticket_id"), deviceCode, in.Code)
+	if err != nil {
+		return err
+	}
+	s.config.Metrics.move("confirmed")
+	out, err := s.snapshot(v)
+	if err != nil {
+		return err
+	}
+	return s.ok(w, http.StatusOK, out)
 }
 
 func (s *Server) handleQR(render func(text string, scale int) ([]byte, error), contentType string) handler {

@@ -24,7 +24,13 @@ type snapshot struct {
 	QRImage   string      `json:"qr_image,omitzero"`
 	RotatesIn int64       `json:"rotates_in,omitzero"`
 	User      *maskedUser `json:"user,omitzero"`
+	Check     *checkWire  `json:"check,omitzero"`
 	Reason    string      `json:"reason,omitzero"`
+}
+
+// checkWire is there while the browser has to send the code that the phone shows.
+type checkWire struct {
+	TriesLeft int `json:"tries_left"`
 }
 
 type maskedUser struct {
@@ -38,6 +44,9 @@ func (s *Server) snapshot(v qrlogin.View) (snapshot, error) {
 	}
 	if v.User != "" {
 		out.User = &maskedUser{v.User}
+	}
+	if v.TriesLeft > 0 {
+		out.Check = &checkWire{v.TriesLeft}
 	}
 	if v.QRText != "" {
 		image, err := s.qr.dataURL(v.QRText)

@@ -53,11 +53,11 @@ func parseWhom(text string) (whom, error) {
 		return whom{Network: netip.PrefixFrom(addr, addr.BitLen()).String()}, nil
 	}
 	if network, err := netip.ParsePrefix(text); err == nil {
-		if network.Addr().Is4In6() && network.Bits() < 96 || network.Bits() < 8 || network.Addr().Is6() && network.Bits() < 16 {
-			return whom{}, usageError{fmt.Errorf("%s is wider than a ban can be: /8, or /16 of IPv6", network)}
-		}
 		if addr := network.Addr(); addr.Is4In6() && network.Bits() >= 96 {
 			network = netip.PrefixFrom(addr.Unmap(), network.Bits()-96)
+		}
+		if network.Addr().Is4In6() || network.Bits() < 8 || network.Addr().Is6() && network.Bits() < 16 {
+			return whom{}, usageError{fmt.Errorf("%s is wider than a ban can be: /8, or /16 of IPv6", network)}
 		}
 		return whom{Network: network.Masked().String()}, nil
 	}

@@ -136,6 +136,62 @@ func TestDeviceListEndsAnotherDevice(t *testing.T) {
 	third.untilListed(2)
 }
 
+const keepsToken = `addEventListener("qr-login-success", (e) => { window.token = e.detail.access_token; })`
+
+// hears keeps what a page's sockets are told.
+const hears = `{
+	const Plain = WebSocket;
+	window.WebSocket = class extends Plain {
+		constructor(...at) {
+			super(...at);
+			this.addEventListener("message", ({ data }) => (window.heard ??= []).push(data));
+		}
+	};
+}`
+
+// The page that a person has open tells of a new sign-in, and ends it with one
+// press; where that fails it says so, and the next press may help.
+func TestNewSignInIsEndedWithOnePress(t *testing.T) {
+	t.Parallel()
+	var s site
+	g := startGate(t, func() string { return s.instances[0].url })
+	s = site{url: g.url, instances: []*server{startServer(t, serveEnv(g.url, "SCANLOGIN_ACCESS_TTL=3s")).ready(t)}}
+	api := newCaller(t, s.url)
+	mine, stranger := openDesktop(t).provoke().before(hears).before(keepsToken), openLogin(t, s)
+	mine.open(s.url + "/")
+	mine.mark()
+	api.approve(mine, api.signIn("alice")) // its token is as short-lived
+	mine.signedIn("Alice")
+	mine.until(`window.heard?.some((message) => message.includes('"active"'))`)
+	api.approve(stranger, api.signIn("alice"))
+	stranger.signedIn("Alice")
+	mine.untilSaid("#news", "New sign-in: Chrome, Windows")
+	mine.until(`document.querySelectorAll("#news button").length === 2`) // the phone's, and the desktop's on top
+	g.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodDelete {
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	mine.click("#news button")
+	mine.untilSaid("#news", "That did not work. Try again in a moment.")
+	g.pass()
+	eventually(t, patience, "the page's token has run out", func() bool {
+		a, err := api.try("GET", "/oauth/userinfo", eval[string](mine, `token`), nil)
+		return err == nil && a.status == 401
+	})
+	mine.click("#news button")
+	stranger.untilSaid("#signed-out", "Another of your devices ended this login.")
+	mine.untilSaid("#news", "Ended")
+	mine.until(`document.activeElement === find("#news p")`)
+	mine.click("#news button")
+	mine.untilSaid("#news", "Only a phone can end this")
+	if n := s.answers("/v1/sessions/{session_id}", "204"); n != 1 {
+		t.Errorf("%d sessions were ended", n)
+	}
+	mine.notReloaded()
+}
+
 // press types a key until something has the focus.
 func (b *tab) press(key, css string) {
 	b.t.Helper()
@@ -232,7 +288,7 @@ func TestSessionSocketComesBackWithANewToken(t *testing.T) {
 	g := startGate(t, func() string { return s.instances[0].url })
 	s = site{url: g.url, instances: []*server{startServer(t, serveEnv(g.url, "SCANLOGIN_ACCESS_TTL=3s")).ready(t)}}
 	api := newCaller(t, s.url)
-	desktop := openDesktop(t).provoke().before(`addEventListener("qr-login-success", (e) => { window.token = e.detail.access_token; })`)
+	desktop := openDesktop(t).provoke().before(keepsToken)
 	desktop.open(s.url + "/")
 	desktop.mark()
 	api.approve(desktop, api.signIn("alice"))

@@ -85,18 +85,3 @@ func TestComponentOnAPageThatIsNotAllowed(t *testing.T) {
 		return desktop.heard["SCANLOGIN_ORIGINS"]
 	})
 }
-
-// A phone can't scan its own screen: the login page leads it on.
-func TestBrowserOnThePhoneIsLedOn(t *testing.T) {
-	t.Parallel()
-	s := startDemo(t, "127.0.0.1")
-	phone, confirm := openPhone(t), openPhone(t)
-	phone.open(s.url + "/")
-	phone.untilSaid(".message", "You are on the phone already")
-	eval[bool](phone, `(window.open = (url) => { window.opened = url }, true)`)
-	phone.click(".primary")
-	confirm.open(eval[string](phone, `opened`))
-	confirm.signInOnPhone("bob")
-	confirm.click("button[value=approve]")
-	phone.signedIn("Bob")
-}

@@ -68,3 +68,23 @@ func TestBrowserRenewsAfterAnEmptyRestart(t *testing.T) {
 }
 
 func quoted(text string) string { return `"` + text + `"` }
+
+// A network is banned while its login page is open, and let in again: the page
+// says so, and goes on by itself.
+func TestBrowserComesBackAfterABanOfItsNetwork(t *testing.T) {
+	t.Parallel()
+	s := startDemo(t, "127.0.0.1", "SCANLOGIN_SECRET="+testSecret)
+	admin := operator{t, s.instances[0]}
+	desktop := openLogin(t, s)
+	desktop.until(`state() === "pending"`)
+	admin.do("ban", "add", "127.0.0.0/8")
+	desktop.until(`state() === "barred"`)
+	admin.do("ban", "lift", "127.0.0.0/8")
+	desktop.within(30*time.Second, `state() === "pending"`)
+	phone := openPhone(t)
+	phone.open(desktop.readQR())
+	phone.signInOnPhone("alice")
+	phone.click("button[value=approve]")
+	desktop.signedIn("Alice")
+	desktop.notReloaded()
+}

@@ -13,7 +13,9 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 	"github.com/makiuchi-d/gozxing"
 	"github.com/makiuchi-d/gozxing/qrcode"
@@ -99,6 +101,12 @@ func newTab(t *testing.T, d device, lang string) *tab {
 	t.Helper()
 	chromium.once.Do(startChromium)
 	ctx, cancel := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext(), chromedp.WithNewWindow(true))
+	return attach(t, ctx, cancel, d, lang)
+}
+
+// attach begins to steer a page, which ends with its test.
+func attach(t *testing.T, ctx context.Context, cancel func(), d device, lang string) *tab {
+	t.Helper()
 	b := &tab{t: t, ctx: ctx, device: d, lang: lang}
 	// The page lives as long as the context of its first step.
 	if err := chromedp.Do(ctx); err != nil {
@@ -201,6 +209,28 @@ func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
 		b.t.Fatalf("%s: %v", command.Method, err)
 	}
 	return result
+}
+
+// opens waits for the tab that an act opens, in the same browser.
+func (b *tab) opens(act func()) *tab {
+	b.t.Helper()
+	opened := chromedp.WaitNewTarget(b.ctx, func(*target.Info) bool { return true })
+	act()
+	select {
+	case id := <-opened:
+		ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithTargetID(id))
+		return attach(b.t, ctx, cancel, b.device, b.lang)
+	case <-time.After(patience):
+		b.t.Fatal("no new tab")
+		return nil
+	}
+}
+
+// at puts the page behind an address that a trusted proxy tells.
+func (b *tab) at(addr string) *tab {
+	b.t.Helper()
+	call(b, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Forwarded-For": addr}})
+	return b
 }
 
 func (b *tab) open(url string) {

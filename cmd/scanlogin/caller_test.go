@@ -129,9 +129,13 @@ func (c *caller) scan(l *login, phone string) {
 	l.confirmToken = c.do(200, "POST", "/v1/scan", phone, map[string]string{"qr": l.qr}).text("confirm_token")
 }
 
+// confirm lets the browser in; where a check code is wanted, it is typed there.
 func (c *caller) confirm(l login, phone string) {
 	c.t.Helper()
-	c.do(200, "POST", "/v1/tickets/"+l.id+"/confirm", phone, map[string]string{"confirm_token": l.confirmToken})
+	a := c.do(200, "POST", "/v1/tickets/"+l.id+"/confirm", phone, map[string]string{"confirm_token": l.confirmToken})
+	if code := a.text("check_code"); code != "" {
+		c.do(200, "POST", "/v1/tickets/"+l.id+"/check", l.deviceCode, map[string]string{"code": code})
+	}
 }
 
 // redeemForm asks for the tokens of a ticket.

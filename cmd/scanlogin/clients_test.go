@@ -258,8 +258,8 @@ clients:
 	}
 	begin := func() login {
 		a := api.do(200, "POST", "/oauth/device_authorization", "", as(url.Values{}))
-		l := login{id: a.text("ticket_id"), deviceCode: a.text("device_code"), qr: a.text("verification_uri_complete")}
-		found := api.do(200, "POST", "/v1/scan", phone, map[string]string{"qr": l.qr})
+		l := login{id: a.text("ticket_id"), deviceCode: a.text("device_code")}
+		found := api.do(200, "POST", "/v1/scan", phone, map[string]string{"user_code": a.text("user_code")})
 		client, _ := found.body["client"].(map[string]any)
 		if client["id"] != "shop" || client["name"] != "The Shop" || client["kind"] != "app" {
 			t.Errorf("id, name, kind: %s", found.raw)

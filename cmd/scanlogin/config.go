@@ -47,13 +47,16 @@ type Config struct {
 	RefreshIdle    time.Duration  `default:"168h" help:"Life of a session that is not refreshed." yaml:"refresh_idle"`
 	RefreshGrace   time.Duration  `default:"10s" help:"How long a lost token answer may be asked for again." yaml:"refresh_grace"`
 	SigningAlg     string         `default:"EdDSA" enum:"EdDSA,ES256,RS256" help:"Algorithm that new keys sign tokens with: EdDSA, ES256 or RS256." yaml:"signing_alg"`
-	CheckCode      string         `default:"off" enum:"off" help:"Digits to type after the confirm: off." yaml:"check_code"`
-	Limits         string         `default:"on" enum:"on,off" help:"Rate limits: on, or off for load tests." yaml:"limits"`
+	CheckCode      string         `default:"risk" enum:"off,risk,always" help:"Two digits that the phone shows and the person types in the browser: off, risk, always." yaml:"check_code"`
+	GeoIPDB        string         `name:"geoip-db" placeholder:"FILE" help:"City database in MaxMind's format, to name the place of a login." yaml:"geoip_db"`
+	Limits         limits         `default:"on" placeholder:"on|off" help:"Limits on what anybody may do: on, or off for load tests; single ones by name in the file." yaml:"limits"`
 	Drain          time.Duration  `default:"10s" help:"From SIGTERM to the last connection." yaml:"drain"`
 	Log            string         `default:"" enum:",text,json" help:"Log format; text on a terminal, else json." yaml:"log"`
 
 	// Clients are in the file only, by client id.
 	Clients map[string]client `kong:"-" yaml:"clients,omitempty"`
+	// Callers are in the file only, by name.
+	Callers map[string]backEnd `kong:"-" yaml:"callers,omitempty"`
 }
 
 // prepare makes the configuration ready to be served, or says in one line
@@ -87,7 +90,7 @@ func (c *Config) load() error {
 			return err
 		}
 	}
-	return nil
+	return c.loadCallers()
 }
 
 // loadFile reads one secret, if a file was named for it.
@@ -142,6 +145,16 @@ func (c *Config) check() error {
 		return fmt.Errorf("secret_previous: %d bytes are too few, 32 or more are needed", len(c.SecretPrevious))
 	case c.Env == "production" && len(c.DemoUsers) > 0:
 		return errors.New("demo_users: anybody could sign in; not together with env=production")
+	}
+	places, err := openPlaces(c)
+	if err != nil {
+		return err
+	}
+	if err := places.Close(); err != nil {
+		return fmt.Errorf("geoip_db: %w", err)
+	}
+	if err := c.checkCallers(); err != nil {
+		return err
 	}
 	for _, user := range c.DemoUsers {
 		if strings.TrimSpace(user) == "" || len(user) > 64 {

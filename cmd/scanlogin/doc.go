@@ -7,6 +7,8 @@
 //	config.go   names, defaults, what is impossible
 //	file.go     the YAML file, and which names exist at all
 //	clients.go  the file's clients, over the built-in ones
+//	callers.go  the file's callers: back ends that sign their requests
+//	limits.go   the file's limits, over the defaults
 //	serve.go    wiring: listeners, rooms, the goroutines and their end
 //	demo.go     what `demo` sets for a person who has set nothing
 //	admin.go    keys and ban: calls to the admin listener of a running server
@@ -16,7 +18,7 @@
 // unknown name in any of the three is an error: a misspelled protection that
 // is silently off is worse than a server that does not start.
 //
-// Clients are the file's alone: a list of structures has no sensible form as a
+// Clients and callers are the file's alone: a list of structures has no sensible form as a
 // flag. They are read member by member, so that an error names the member, and
 // never repeats a value that could be a secret in the wrong place; a member
 // that is there without a value is an error as well, or a template with an

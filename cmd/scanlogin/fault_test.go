@@ -84,7 +84,7 @@ func (c *caller) again(method, path, token string, body any) (answer, error) {
 	deadline := time.Now().Add(15 * time.Second)
 	for {
 		a, err := c.try(method, path, token, body)
-		if err != nil || a.status != 503 || time.Now().After(deadline) {
+		if err != nil || a.code() != "store_unavailable" || time.Now().After(deadline) {
 			return a, err
 		}
 	}

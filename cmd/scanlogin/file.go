@@ -79,7 +79,7 @@ type yamlFile struct {
 
 // Validate refuses keys that no setting has.
 func (f *yamlFile) Validate(app *kong.Application) error {
-	known := map[string]bool{"clients": true}
+	known := map[string]bool{"clients": true, "callers": true}
 	for _, flag := range app.Flags {
 		known[key(flag)] = flag.Name != "config" && flag.Name != "help"
 	}
@@ -102,6 +102,9 @@ func (f *yamlFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 	if !ok {
 		return nil, nil
 	}
+	if key(flag) == "limits" && meant(&value).Kind == yaml.MappingNode {
+		return nil, nil // see limits
+	}
 	items := []*yaml.Node{&value}
 	if list := meant(&value); list.Kind == yaml.SequenceNode {
 		items = list.Content
@@ -118,13 +121,33 @@ func (f *yamlFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 	return strings.Join(words, ","), nil
 }
 
-// clients are the one part of the file that is no flag.
+// clients and callers are what of the file is no flag.
 func (f *yamlFile) clients() (map[string]client, error) {
 	node, ok := f.values["clients"]
 	if !ok || meant(&node).ShortTag() == "!!null" { // every one may be commented out
 		return nil, nil
 	}
 	return readClients(&node)
+}
+
+func (f *yamlFile) callers() (map[string]backEnd, error) {
+	node, ok := f.values["callers"]
+	if !ok || meant(&node).ShortTag() == "!!null" {
+		return nil, nil
+	}
+	return readCallers(&node)
+}
+
+// limits adds the single ones, when the file has a map of them.
+func (f *yamlFile) limits(to *limits) error {
+	node := f.values["limits"]
+	if meant(&node).Kind != yaml.MappingNode {
+		return nil
+	}
+	single, err := readLimits(&node)
+	single.Off = to.Off
+	to.Limits = single
+	return err
 }
 
 // meant is what an alias stands for.

@@ -23,19 +23,20 @@ var (
 		"scanlogin/qrlogin/backend": {},
 	}
 	owners = map[string]string{
-		"github.com/go-chi/chi":               "scanlogin/web",
-		"github.com/skip2/go-qrcode":          "scanlogin/web",
-		"github.com/prometheus/client_golang": "scanlogin/web",
-		"github.com/mileusna/useragent":       "scanlogin/web",
-		"github.com/go-json-experiment/json":  "scanlogin/web",
-		"golang.org/x/text":                   "scanlogin/web",
-		"github.com/gorilla/websocket":        "scanlogin/hub",
-		"github.com/golang-jwt/jwt":           "scanlogin/auth",
-		"github.com/go-jose/go-jose":          "scanlogin/auth",
-		"github.com/redis/go-redis":           "scanlogin/qrlogin/backend",
-		"github.com/alecthomas/kong":          "scanlogin/cmd/scanlogin",
-		"go.yaml.in/yaml":                     "scanlogin/cmd/scanlogin",
-		"golang.org/x/term":                   "scanlogin/cmd/scanlogin",
+		"github.com/go-chi/chi":                "scanlogin/web",
+		"github.com/skip2/go-qrcode":           "scanlogin/web",
+		"github.com/prometheus/client_golang":  "scanlogin/web",
+		"github.com/mileusna/useragent":        "scanlogin/web",
+		"github.com/oschwald/maxminddb-golang": "scanlogin/web",
+		"github.com/go-json-experiment/json":   "scanlogin/web",
+		"golang.org/x/text":                    "scanlogin/web",
+		"github.com/gorilla/websocket":         "scanlogin/hub",
+		"github.com/golang-jwt/jwt":            "scanlogin/auth",
+		"github.com/go-jose/go-jose":           "scanlogin/auth",
+		"github.com/redis/go-redis":            "scanlogin/qrlogin/backend",
+		"github.com/alecthomas/kong":           "scanlogin/cmd/scanlogin",
+		"go.yaml.in/yaml":                      "scanlogin/cmd/scanlogin",
+		"golang.org/x/term":                    "scanlogin/cmd/scanlogin",
 	}
 )
 

@@ -79,6 +79,12 @@ func TestScreensOfTheDeviceList(t *testing.T) {
 			eventually(t, patience, "the page follows its session", func() bool { return s.sockets(t, "ws") == 1 })
 			api.signInDevice(samsungPhone, phone)
 			shoot("login", "news", "New sign-in: Samsung Browser, Android", "新登录：Samsung Browser, Android")
+			api.from(safariOnPhone).signIn("alice")
+			desktop.until(`document.querySelectorAll("#news button").length === 2`)
+			desktop.provoke().click("#news button") // a phone's
+			shoot("login", "news-phone", "Only a phone can end this", "只能在手机上结束")
+			desktop.click("#news button")
+			shoot("login", "news-ended", "Ended", "已结束")
 			api.do(204, "DELETE", "/v1/sessions?others=true", phone, nil)
 			shoot("login", "ended", "Another of your devices ended this login.", "您的另一台设备结束了此登录。")
 

@@ -88,6 +88,7 @@ type instance struct {
 	config *Config
 	log    *slog.Logger
 	store  store
+	places *web.Geo
 	auth   *auth.Service
 	hub    *hub.Hub
 	web    *web.Server
@@ -100,19 +101,26 @@ func newInstance(c *Config, log *slog.Logger) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	places, err := openPlaces(c)
+	if err != nil {
+		return nil, usageError{err}
+	}
 	if strings.HasPrefix(c.PublicURL, "https:") && len(c.TrustedProxies) == 0 {
 		log.Warn("nobody's address is known: public_url is https, so there is a proxy, and trusted_proxies does not name it; limits and bans of networks are off, and phones are not told where a login comes from")
 	}
 	metrics := web.NewMetrics(buildVersion())
 	shared, err := openStore(c, metrics, log)
 	if err != nil {
+		places.Close()
 		return nil, usageError{fmt.Errorf("redis_url: %w", err)}
 	}
 	clients := c.clients()
 	providers, provider := openProviders(c, log)
-	live := hub.New(shared, hub.Config{
+	sockets := hub.Config{
 		Heartbeat: c.Heartbeat, Logger: log, Observe: metrics.Hub, HandshakeError: web.HandshakeError,
-	})
+	}
+	c.Limits.Bound(&sockets)
+	live := hub.New(shared, sockets)
 	metrics.Watch(live.Stats)
 	sessions := auth.New(shared, auth.Config{
 		Issuer: c.PublicURL, AccessTTL: c.AccessTTL, RefreshTTL: c.RefreshTTL, RefreshIdle: c.RefreshIdle,
@@ -121,19 +129,31 @@ func newInstance(c *Config, log *slog.Logger) (*instance, error) {
 	})
 	tickets := qrlogin.New(shared, sessions, qrlogin.Config{
 		PublicURL: c.PublicURL, Clients: clients, TicketTTL: c.TicketTTL, ConfirmTTL: c.ConfirmTTL,
-		RedeemTTL: c.RedeemTTL, QRRotate: c.QRRotate, Grace: c.RefreshGrace,
+		RedeemTTL: c.RedeemTTL, QRRotate: c.QRRotate, Grace: c.RefreshGrace, Check: qrlogin.Mode(c.CheckCode),
 	})
 	site := web.New(tickets, sessions, live, web.Config{
 		PublicURL: c.PublicURL, Origins: c.Origins, TrustedProxies: c.TrustedProxies, Clients: clients,
 		Provider: provider, DemoUsers: c.DemoUsers, Heartbeat: c.Heartbeat,
 		SessionTTL: max(c.RefreshTTL, clients["web"].RefreshTTL, clients[auth.Phone].RefreshTTL),
-		Limits:     c.Limits == "on", AdminTokens: tokens, Store: shared,
-		Version: buildVersion(), Ping: shared.Ping, Derive: shared.Derive, Metrics: metrics, Logger: log,
+		Limits:     c.Limits.Limits, AdminTokens: tokens, CallerKeys: c.callerKeys(), Store: shared,
+		Geo: places, Version: buildVersion(), Ping: shared.Ping, Derive: shared.Derive, Metrics: metrics, Logger: log,
 	})
 	return &instance{
-		config: c, log: log, store: shared, auth: sessions, hub: live, web: site,
+		config: c, log: log, store: shared, places: places, auth: sessions, hub: live, web: site,
 		public: httpServer(site.Handler(), log), admin: httpServer(site.Admin(), log),
 	}, nil
+}
+
+// openPlaces reads the file that says where addresses are; nil: none is named.
+func openPlaces(c *Config) (*web.Geo, error) {
+	if c.GeoIPDB == "" {
+		return nil, nil
+	}
+	places, err := web.OpenGeo(c.GeoIPDB)
+	if err != nil {
+		return nil, fmt.Errorf("geoip_db: %w", err)
+	}
+	return places, nil
 }
 
 // openProviders are those who know the people; pages names the one that signs
@@ -190,7 +210,7 @@ func serve(ctx context.Context, c *Config, public, admin net.Listener, log *slog
 	servers.Wait()
 	stop()
 	rooms.Wait()
-	if closeErr := in.store.Close(); err == nil {
+	if closeErr := errors.Join(in.store.Close(), in.places.Close()); err == nil {
 		err = closeErr
 	}
 	log.Info("stopped")

@@ -7,6 +7,7 @@ const LOOK_MS = 3000;
 const list = document.getElementById('devices');
 const others = document.getElementById('others');
 const live = document.querySelector('.live');
+const trouble = document.getElementById('trouble');
 const session = new Session({ active: look, signIn: look, ended });
 let open = Boolean(list);
 // The newest request; an answer to an older one says what is no longer so.
@@ -25,7 +26,12 @@ async function look() {
   if (response?.ok) {
     const page = await read(response).catch(() => null); // the network broke off: at the next look
     if (page && mine === newest) merge(page);
+    tell('');
   }
+}
+
+function tell(what) {
+  if (trouble.textContent !== what) trouble.textContent = what;
 }
 
 async function lookAgain() {
@@ -115,8 +121,10 @@ async function end(event) {
   const body = new URLSearchParams(new FormData(form));
   const response = await fetch(form.action, { method: 'POST', body }).catch(() => null);
   delete form.dataset.busy;
-  if (response?.status === 404) return look(); // it had ended
-  if (!response?.ok) return form.submit();
+  tell(response ? '' : trouble.dataset.offline);
+  if (!response) return;
+  if (response.status === 404) return look(); // it had ended
+  if (!response.ok) return form.submit();
   newest += 1;
   merge(await read(response));
 }

@@ -25,17 +25,41 @@ async function signedIn({ detail: tokens }) {
   const picture = document.getElementById('account-picture');
   picture.hidden = !user.picture;
   if (user.picture) picture.src = user.picture;
-  news.textContent = '';
+  news.replaceChildren();
   show(true);
   session.follow(tokens.access_token);
 }
 
-// Somebody signed in to the account elsewhere; the device list has the rest.
-function tell({ device }) {
+// Somebody signed in to the account elsewhere: one press ends that.
+function tell({ id, device, place }) {
+  const what = document.createElement('p');
   const link = document.createElement('a');
   link.href = '/account';
   link.textContent = news.dataset.new.replace('%s', () => device || news.dataset.unknown);
-  news.replaceChildren(link);
+  what.append(link);
+  if (place) what.append(` (${place})`);
+  what.tabIndex = -1;
+  const button = document.createElement('button');
+  button.className = 'plain';
+  button.textContent = news.dataset.end;
+  const row = document.createElement('div');
+  row.append(what, button);
+  news.prepend(row);
+  button.addEventListener('click', () => end(id, what, button));
+}
+
+async function end(id, what, button) {
+  if (button.ariaDisabled) return;
+  button.ariaDisabled = 'true';
+  const why = await session.end(id).then(() => 'ended', ({ status }) => ({ 403: 'phone', 404: 'ended' })[status] ?? 'failed');
+  const said = button.parentElement.querySelector('.said') ?? document.createElement('p');
+  said.className = 'said';
+  said.textContent = news.dataset[why];
+  what.after(said);
+  button.ariaDisabled = null;
+  if (why === 'failed') return;
+  button.remove();
+  what.focus();
 }
 
 async function signOut(event) {

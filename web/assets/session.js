@@ -4,7 +4,7 @@
 //     ▲         └ lost, drained, full: again, with the token that there is
 //     └─ never active (4401: the token ran out): with a new one
 
-import { Refusal } from './qr-login/api.js';
+import { Refusal, request } from './qr-login/api.js';
 import { Retry } from './qr-login/retry.js';
 
 const FIRST_MS = 5000;
@@ -38,6 +38,19 @@ export class Session {
     document.addEventListener('visibilitychange', this.#wake);
     addEventListener('online', this.#wake);
     this.#open();
+  }
+
+  /** Ends another session of the account; rejects with a Refusal. */
+  async end(id) {
+    const ask = () => request(`/v1/sessions/${encodeURIComponent(id)}`, { method: 'DELETE', token: this.#token });
+    try {
+      this.#token ||= await pageToken();
+      await ask();
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      this.#token = await pageToken(); // it had run out
+      await ask();
+    }
   }
 
   leave() {

@@ -4,7 +4,7 @@
 // It calls hear.snapshot(snapshot) any number of times, then hear.end(why) once:
 //   lost     it worked, or the server said "come back" (after: ms, if it said when)
 //   blocked  something on the way does not let it through
-//   busy     429 or 503 (after: ms; limited: it was 429)
+//   busy     429, 503 or a banned network (after: ms; trouble: limited, busy or barred)
 //   gone     the server no longer knows this ticket
 //   stop     the server wants us to stay away
 // After close() it calls nothing any more.
@@ -19,6 +19,10 @@ const SILENCE_MS = 40000;
 const COME_BACK = new Set([1001, 1011, 1012, 1013, 4408]);
 const STAY_AWAY = new Set([1003, 1007, 1008, 1009, 4409, 4429]);
 const UNKNOWN = new Set([4401, 4404]);
+/** The code word for a network that may not come here; bans end. */
+export const BANNED = 'network_banned';
+export const BANNED_MS = 10000;
+const BARRED = { kind: 'busy', trouble: 'barred', after: BANNED_MS };
 
 function socket(ticket, hear) {
   let ws;
@@ -63,8 +67,9 @@ function socket(ticket, hear) {
     counted = true;
     hear.snapshot(message);
   };
-  ws.onclose = ({ code }) => {
-    if (UNKNOWN.has(code)) end({ kind: 'gone' });
+  ws.onclose = ({ code, reason }) => {
+    if (reason === BANNED) end(BARRED);
+    else if (UNKNOWN.has(code)) end({ kind: 'gone' });
     else if (STAY_AWAY.has(code)) end({ kind: 'stop' });
     else if (counted || COME_BACK.has(code) || after !== undefined) end({ kind: 'lost', after });
     else end({ kind: 'blocked' });
@@ -111,8 +116,9 @@ function overFetch(ticket, hear, body) {
 function whyEnded(error, counted) {
   const { status, code, after } = error instanceof Refusal ? error : new Refusal(0);
   if (status === 429 || status === 503) {
-    return { kind: 'busy', limited: status === 429, after: after * 1000 };
+    return { kind: 'busy', trouble: status === 429 ? 'limited' : 'busy', after: after * 1000 };
   }
+  if (code === BANNED) return BARRED;
   if (code && (status === 401 || status === 404)) return { kind: 'gone' };
   if (code && status >= 400 && status < 500) return { kind: 'stop' };
   return { kind: counted ? 'lost' : 'blocked' };

@@ -5,7 +5,8 @@
 //      ▲          │           │                      └ question, with confirm-user
 //      └─ expired, canceled ──┘      denied, failed, paused: wait for a click
 
-import { Refusal, cancelTicket, createTicket, redeem, sendCheck } from './api.js';
+import { Refusal, cancelTicket, createTicket, getSnapshot, redeem, sendCheck } from './api.js';
+import { BANNED, BANNED_MS } from './channels.js';
 import { Retry } from './retry.js';
 import { Watch } from './watch.js';
 
@@ -13,11 +14,13 @@ const AWAKE_MS = 5 * 60 * 1000;
 // Grace before a deadline that nobody announced is believed.
 const LATE_MS = 2000;
 const LEAST_REFRESH_MS = 2000;
-const REDEEM_AGAIN_MS = 1000;
+const AGAIN_MS = 1000;
 // Tickets that end at once must not become a busy loop.
 const SHORT_LIFE_MS = 2000;
 
-const TROUBLE = new Set(['offline', 'limited', 'busy']);
+const TROUBLE = new Set(['offline', 'limited', 'busy', 'barred']);
+// What a view of the check says after a wrong code.
+const WRONG = { wrong: true, sending: false };
 
 export class Login {
   #endpoint;
@@ -62,12 +65,12 @@ export class Login {
     this.#watch.follow(this.#ticket);
   }
 
-  /** Gives up the running ticket and makes a new one; typed: with a user_code. */
-  async restart({ typed = Boolean(this.#view.typed) } = {}) {
+  /** Gives up the running ticket and makes a new one; way: see #pending. */
+  async restart({ way = this.#view.way } = {}) {
     const old = this.#open() ? this.#ticket : null;
     this.#begin();
     this.#forget();
-    this.#show({ state: 'loading', typed });
+    this.#show({ state: 'loading', way });
     const run = this.#run;
     if (old) await cancelTicket(old).catch(() => {});
     if (run === this.#run) this.#create();
@@ -98,17 +101,12 @@ export class Login {
 
   /** Shows the user_code, with a new ticket when the running one has none. */
   typeCode() {
-    if (!this.#ticket?.user_code) return this.restart({ typed: true });
-    this.#show({ ...this.#view, typed: true });
+    if (!this.#ticket?.user_code) return this.restart({ way: 'typed' });
+    this.#show({ ...this.#view, way: 'typed' });
   }
 
   scanInstead() {
-    this.#show({ ...this.#view, typed: false });
-  }
-
-  /** This is the phone: it confirms in a tab of its own. */
-  continueHere() {
-    open(this.#snapshot.verification_uri_complete, '_blank', 'noopener');
+    this.#show({ ...this.#view, way: 'scan' });
   }
 
   /** The answer to the confirm-user question is yes. */
@@ -116,19 +114,25 @@ export class Login {
     this.#redeem();
   }
 
+  /** Sends the digits, again while no answer comes. */
   async check(code) {
     const run = this.#run;
     const left = this.#view.triesLeft;
+    const asked = () => run === this.#run && this.#view.sending && this.#view.triesLeft === left;
+    const apply = (snapshot) => run === this.#run && this.#apply(snapshot);
     this.#show({ ...this.#view, sending: true });
-    try {
-      const snapshot = await sendCheck(this.#ticket, code);
-      if (run === this.#run) this.#apply(snapshot);
-    } catch (error) {
-      if (run !== this.#run || this.#view.state !== 'check') return;
-      const wrong = error.code === 'check_failed';
-      // The snapshot that counts this try may have come before or may still come.
-      const triesLeft = Math.min(this.#view.triesLeft, wrong ? left - 1 : left);
-      this.#show({ ...this.#view, sending: false, wrong, triesLeft });
+    while (asked()) {
+      try {
+        return apply(await sendCheck(this.#ticket, code));
+      } catch ({ status, code: word, after }) {
+        if (!asked()) return;
+        // The last wrong one ends the ticket: its snapshot is on the way.
+        if (word === 'check_failed' && left > 1) return this.#show({ ...this.#view, ...WRONG, triesLeft: left - 1 });
+        if (word && status < 500 && status !== 429) return;
+        await new Promise((done) => setTimeout(done, Math.max(after * 1000, AGAIN_MS)));
+        // A wrong code whose answer was lost has been counted: not twice.
+        if (asked()) await getSnapshot(this.#ticket).then(apply, () => {});
+      }
     }
   }
 
@@ -143,7 +147,7 @@ export class Login {
     const run = this.#run;
     if (!TROUBLE.has(this.#view.state)) this.#show({ ...this.#view, state: 'loading' });
     try {
-      const { snapshot, ticket } = await createTicket(this.#endpoint, this.#clientId, this.#view.typed);
+      const { snapshot, ticket } = await createTicket(this.#endpoint, this.#clientId, this.#view.way === 'typed');
       if (run !== this.#run) return;
       this.#creating.reset();
       this.#createdAt = performance.now();
@@ -153,11 +157,12 @@ export class Login {
       if (run === this.#run) this.#watch.follow(ticket);
     } catch (error) {
       if (run !== this.#run) return;
-      const { status, after } = error instanceof Refusal ? error : new Refusal(0);
+      const { status, code, after } = error instanceof Refusal ? error : new Refusal(0);
       if (status === 0) {
         console.warn(`qr-login: no answer from ${this.#endpoint}. If it runs, it may not allow this page's origin (SCANLOGIN_ORIGINS).`);
       }
-      if (status === 429) this.#creating.later('limited', after * 1000);
+      if (code === BANNED) this.#creating.later('barred', BANNED_MS);
+      else if (status === 429) this.#creating.later('limited', after * 1000);
       else if (status === 503) this.#creating.later('busy', after * 1000);
       else if (status === 0 || status >= 500) this.#creating.later('offline');
       else this.#rest('failed');
@@ -194,31 +199,35 @@ export class Login {
     }
   }
 
+  // way: what the person chose, 'typed' or 'scan'; undefined: what suits the device.
   #pending(snapshot, before) {
     if (snapshot.rotates_in !== undefined) {
       const wait = Math.max(snapshot.rotates_in * 1000, LEAST_REFRESH_MS);
       this.#timers.refresh = setTimeout(() => document.hidden || this.#watch.refresh(), wait);
     }
-    const { typed, renewed } = this.#view;
+    const { way, renewed } = this.#view;
     this.#show({
       ...this.#phaseView(snapshot, before),
       state: 'pending',
       image: snapshot.qr_image,
-      typed: Boolean(typed && this.#ticket.user_code),
+      way: way === 'typed' && !this.#ticket.user_code ? undefined : way,
       renewed: renewed && (!before || before.qr_image === snapshot.qr_image),
       userCode: this.#ticket.user_code,
       verificationURI: this.#ticket.verification_uri,
+      link: snapshot.verification_uri_complete,
     });
   }
 
   // span: what the running line began with, kept through the snapshots of one phase.
   #phaseView(snapshot, before) {
     const same = before?.status === snapshot.status && this.#view.span;
+    const triesLeft = snapshot.check?.tries_left;
+    const { sending, wrong } = this.#view.state === 'check' ? this.#view : {};
     return {
       state: snapshot.check ? 'check' : 'scanned',
       user: snapshot.user?.name,
-      triesLeft: snapshot.check?.tries_left,
-      wrong: this.#view.wrong && this.#view.state === 'check',
+      triesLeft,
+      ...(triesLeft < this.#view.triesLeft ? WRONG : { sending, wrong }),
       until: this.#snapshot.at + snapshot.expires_in * 1000,
       span: same || snapshot.expires_in * 1000,
     };
@@ -227,7 +236,7 @@ export class Login {
   #trouble({ kind, until, tries }) {
     // The first loss of a link that worked heals within two seconds: nothing to tell.
     const quiet = kind === 'offline' && tries === 1 && this.#snapshot && navigator.onLine;
-    if (!quiet) this.#show({ state: kind, until, typed: this.#view.typed, image: this.#snapshot?.qr_image });
+    if (!quiet) this.#show({ state: kind, until, way: this.#view.way, image: this.#snapshot?.qr_image });
   }
 
   async #redeem() {
@@ -250,7 +259,7 @@ export class Login {
 
   #notRedeemed({ status, code, after }, run) {
     const later = (act) => {
-      this.#timers.redeem = setTimeout(() => run === this.#run && act(), Math.max(after * 1000, REDEEM_AGAIN_MS));
+      this.#timers.redeem = setTimeout(() => run === this.#run && act(), Math.max(after * 1000, AGAIN_MS));
     };
     // No answer, or none that decides: ask again until the deadline ends it.
     if (status === 0 || status === 429 || status >= 500 || code === 'slow_down') return later(() => this.#redeem());
@@ -261,13 +270,13 @@ export class Login {
 
   // Makes the next ticket if somebody is there to see it.
   #renew() {
-    const { typed } = this.#view;
-    if (document.hidden || !this.#awake()) return this.#rest('paused', { typed, renews: true });
+    const { way } = this.#view;
+    if (document.hidden || !this.#awake()) return this.#rest('paused', { way, renews: true });
     const since = this.#awakeSince;
     this.#begin();
     this.#awakeSince = since;
     this.#forget();
-    this.#show({ state: 'loading', typed, renewed: true });
+    this.#show({ state: 'loading', way, renewed: true });
     this.#timers.renew = setTimeout(() => this.#create(), this.#createdAt + SHORT_LIFE_MS - performance.now());
   }
 

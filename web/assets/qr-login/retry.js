@@ -11,7 +11,7 @@ export class Retry {
 
   /**
    * run() is called when it is time. tell(trouble) is called when a wait begins:
-   * { kind: 'offline'|'limited'|'busy', until, tries }, until in performance.now()
+   * { kind: 'offline'|'limited'|'busy'|'barred', until, tries }, until in performance.now()
    * milliseconds, or undefined when no further try will come by itself.
    */
   constructor(run, tell) {

@@ -118,9 +118,10 @@ svg[data-icon="turning"] { animation: turn 1.2s linear infinite; }
   transition: transform 1s linear;
 }
 .small { min-height: 24px; margin: 0; font-size: 14px; line-height: 24px; color: var(--_muted); }
+.small.wrong { color: var(--_danger); }
 .foot { display: flex; flex-wrap: wrap; gap: 8px; min-height: 44px; margin-top: 8px; }
-.foot button { flex: 1 1 auto; padding-inline: 8px; }
-button {
+.foot > * { flex: 1 1 auto; padding-inline: 8px; }
+button, .primary {
   min-height: 44px;
   padding: 8px 16px;
   border: 0;
@@ -130,6 +131,7 @@ button {
 }
 .primary { background: var(--_accent); color: var(--_on-accent); font-weight: 600; }
 .quiet { background: none; color: var(--_accent); }
+a.primary { padding-block: 10px; text-decoration: none; }
 button:hover { text-decoration: underline; }
 .primary:hover { text-decoration: none; filter: brightness(1.08); }
 :is(button, input, a):focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
@@ -152,6 +154,7 @@ button:hover { text-decoration: underline; }
   font-family: inherit;
   text-align: center;
 }
+.digits input[aria-invalid="true"] { border-color: var(--_danger); }
 .live {
   position: absolute;
   width: 1px;

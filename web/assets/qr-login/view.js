@@ -16,7 +16,7 @@ const STATES = {
   loading: {},
   pending: { quiet: ['cannotScan', 'typeCode'] },
   typed: { quiet: ['scanInstead', 'scanInstead'] },
-  samePhone: { icon: 'phone', main: ['continueHere', 'continueHere'] },
+  samePhone: { icon: 'phone', go: true, quiet: ['showQR', 'scanInstead'] },
   scanned: { icon: 'phone', quiet: ['notYou', 'restart'] },
   check: { quiet: ['cancel', 'restart'] },
   question: { icon: 'person', main: ['go', 'accept'], quiet: ['notYou', 'restart'] },
@@ -28,6 +28,7 @@ const STATES = {
   offline: { icon: 'offline', main: ['now', 'now'] },
   limited: { icon: 'clock' },
   busy: { icon: 'clock' },
+  barred: { icon: 'alert' },
 };
 
 export class View {
@@ -38,6 +39,7 @@ export class View {
   #part = {};
   #shown = '';
   #said = '';
+  #triesLeft;
   #tick;
   #skeleton;
 
@@ -65,15 +67,18 @@ export class View {
   show(view) {
     const name = view.state === 'pending' ? pendingName(view) : view.state;
     const fresh = name !== this.#shown;
+    const again = view.triesLeft !== this.#triesLeft;
     const had = this.#root.activeElement;
     this.#shown = name;
+    this.#triesLeft = view.triesLeft;
+    if (fresh || again) this.#part.boxes.forEach((box) => { box.value = ''; });
     this.#host.dataset.state = view.state;
     this.rest();
     this.#stage(name, view);
-    this.#buttons(name);
+    this.#buttons(name, view);
     this.#sentences(name, view);
     this.#clock(name, view);
-    if (fresh || view.wrong) this.#focus(name, had);
+    if (fresh || again) this.#focus(name, had);
   }
 
   #build() {
@@ -86,11 +91,12 @@ export class View {
     p.code = h('output', {}, 'user-code');
     p.typed = h('div', { className: 'typed' }, '', p.where, p.link, p.code);
     p.boxes = [1, 2].map(() => h('input', {
-      type: 'text', inputMode: 'numeric', autocomplete: 'off', maxLength: 2,
-      oninput: (event) => this.#digits(event.target),
+      type: 'text', inputMode: 'numeric', autocomplete: 'off',
+      oninput: (event) => this.#fill(event.target, event.inputType === 'insertText' ? event.data : event.target.value),
+      onpaste: (event) => this.#paste(event),
       onkeydown: (event) => this.#erase(event),
     }, 'digit'));
-    p.digits = h('div', { className: 'digits' }, 'digits', ...p.boxes);
+    p.digits = h('div', { className: 'digits', role: 'group' }, 'digits', ...p.boxes);
     p.stage = h('div', { className: 'stage' }, 'stage',
       h('div', { className: 'plate' }, 'plate', p.image),
       h('div', { className: 'panel' }, 'panel', p.icon, p.typed, p.digits));
@@ -98,11 +104,12 @@ export class View {
     p.line = h('div', { className: 'line', ariaHidden: 'true' }, 'line', p.bar);
     p.small = h('p', { className: 'small' }, 'small');
     p.main = h('button', { type: 'button', className: 'primary' }, 'button');
+    p.go = h('a', { className: 'primary', target: '_blank', rel: 'noopener' }, 'button');
     p.quiet = h('button', { type: 'button', className: 'quiet' }, 'link');
     p.live = h('p', { className: 'live', ariaLive: 'polite' }, 'live');
     p.root = h('section', { className: 'root' }, 'root',
       h('slot', { name: 'logo' }), p.message, p.stage, p.line, p.small,
-      h('div', { className: 'foot' }, 'foot', p.main, p.quiet),
+      h('div', { className: 'foot' }, 'foot', p.main, p.go, p.quiet),
       h('slot', { name: 'help' }), p.live);
     this.#root.append(p.root);
   }
@@ -128,9 +135,10 @@ export class View {
     }
     p.boxes.forEach((box, i) => {
       box.ariaLabel = say(this.#words.digit, i + 1);
-      box.disabled = Boolean(view.sending);
-      if (name !== 'check' || view.wrong) box.value = '';
+      box.ariaInvalid = String(Boolean(view.wrong));
+      box.readOnly = Boolean(view.sending);
     });
+    p.digits.ariaLabel = this.#words.check;
   }
 
   // Whole pixels per module, so that every module has the same size.
@@ -140,7 +148,11 @@ export class View {
     image.width = (image.naturalWidth * Math.max(1, room)) / devicePixelRatio;
   }
 
-  #buttons(name) {
+  #buttons(name, { link }) {
+    const { go } = this.#part;
+    go.hidden = !STATES[name].go;
+    go.href = link ?? '';
+    go.textContent = this.#words.continueHere;
     for (const kind of ['main', 'quiet']) {
       const button = this.#part[kind];
       const [word, ...call] = STATES[name][kind] ?? [];
@@ -160,6 +172,7 @@ export class View {
     if (name === 'loading') return this.#loading(message, view);
     p.message.replaceChildren(...clauses(message));
     p.small.textContent = this.#smallSentence(name, view);
+    p.small.classList.toggle('wrong', name === 'check' && Boolean(view.wrong));
     const checked = name === 'check' && view.wrong ? p.small.textContent : message;
     this.#say(name === 'pending' && view.renewed ? w.renewed : say(checked, wholeSeconds(view.until)));
   }
@@ -185,7 +198,7 @@ export class View {
 
   // Every state is said once; a running number is not read again.
   #say(sentence) {
-    const key = `${this.#shown} ${sentence.replace(/\d+/, '')}`;
+    const key = `${this.#shown} ${this.#triesLeft} ${sentence.replace(/\d+/, '')}`;
     if (key === this.#said) return;
     this.#said = key;
     this.#part.live.textContent = sentence;
@@ -212,25 +225,30 @@ export class View {
     const nowhere = document.activeElement === document.body;
     if (!had && !(nowhere && !['loading', 'pending', 'samePhone'].includes(name))) return;
     // The quiet button gives up, so a key pressed by chance must not find it.
-    const target = p.main.hidden ? p.message : p.main;
+    const target = [p.main, p.go].find((one) => !one.hidden) ?? p.message;
     (name === 'check' ? p.boxes[0] : target).focus({ preventScroll: true });
   }
 
-  #digits(box) {
+  // What is typed takes the place of what was there; two digits at once fill both
+  // boxes, wherever they are put.
+  #fill(box, text) {
     const [first, second] = this.#part.boxes;
-    const digits = box.value.normalize('NFKC').replace(/\D/g, '');
-    box.value = digits.slice(0, 1);
-    if (box === first && digits) {
-      second.value = digits.slice(1, 2) || second.value;
-      second.focus();
-    }
+    const digits = twoDigits(text) || twoDigits(box.value);
+    if (digits.length === 2) [first.value, second.value] = digits;
+    else box.value = digits;
+    if (first.value) second.focus();
     const code = first.value + second.value;
-    if (code.length === 2) this.#act('check', code);
+    if (digits && code.length === 2) this.#act('check', code);
+  }
+
+  #paste(event) {
+    event.preventDefault();
+    if (!event.target.readOnly) this.#fill(event.target, event.clipboardData.getData('text'));
   }
 
   #erase(event) {
     const [first, second] = this.#part.boxes;
-    if (event.key !== 'Backspace' || event.target !== second || second.value) return;
+    if (event.key !== 'Backspace' || event.target !== second || second.value || second.readOnly) return;
     first.value = '';
     first.focus();
     event.preventDefault();
@@ -238,9 +256,21 @@ export class View {
 }
 
 // A phone cannot scan its own screen: it is led on instead.
-function pendingName({ typed }) {
-  if (typed) return 'typed';
-  return navigator.userAgentData?.mobile || /Mobi/.test(navigator.userAgent) ? 'samePhone' : 'pending';
+function pendingName({ way }) {
+  if (way === 'typed') return 'typed';
+  return way !== 'scan' && handheld() ? 'samePhone' : 'pending';
+}
+
+// Only hints, so the QR is one press away. A tablet may call itself a desktop; a
+// touch screen on a wall is larger than one.
+function handheld() {
+  if (navigator.userAgentData?.mobile || /Mobi|Android/.test(navigator.userAgent)) return true;
+  const fingersOnly = matchMedia('(any-pointer: coarse)').matches && !matchMedia('(any-pointer: fine)').matches;
+  return fingersOnly && Math.min(screen.width, screen.height) <= 1024;
+}
+
+function twoDigits(text) {
+  return text.normalize('NFKC').replace(/\D/g, '').slice(0, 2);
 }
 
 // A sentence in pieces that break between them first: Chinese has no spaces.

@@ -123,7 +123,7 @@ export class Watch {
         // A browser cannot see the status of a refused upgrade; if the next
         // channel meets 429 or 503, the one above was not to blame.
         this.#level = this.#settled;
-        return this.#retry.later(why.limited ? 'limited' : 'busy', why.after);
+        return this.#retry.later(why.trouble, why.after);
       default:
         return this.#retry.later('offline', why.after);
     }

@@ -12,6 +12,7 @@ const en = {
   scanInstead: 'Scan a QR code instead',
   samePhone: 'You are on the phone already',
   continueHere: 'Continue here',
+  showQR: 'Show a QR code',
   scanned: 'Scanned by %s. Confirm on your phone',
   notYou: 'Not you? Cancel',
   check: 'Type the two digits your phone shows',
@@ -36,6 +37,7 @@ const en = {
   now: 'Try now',
   limited: 'Too many tries from this network; again\u00a0in\u00a0%s\u00a0s',
   busy: 'The service is busy. Again in %s s',
+  barred: 'This network is on hold. Try another one',
   failed: 'The login could not be finished',
 };
 
@@ -51,6 +53,7 @@ const zh = {
   scanInstead: '改为扫码',
   samePhone: '您正在使用手机',
   continueHere: '在此继续',
+  showQR: '显示二维码',
   scanned: '%s 已扫码，请在手机上确认',
   notYou: '不是您？取消',
   check: '输入手机上显示的两位数字',
@@ -75,6 +78,7 @@ const zh = {
   now: '立即重试',
   limited: '当前网络请求过多，%s 秒后重试',
   busy: '服务繁忙，%s 秒后重试',
+  barred: '此网络已暂停使用，请换用其他网络',
   failed: '未能完成登录',
 };
 
