@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick lint build clean setup
+.PHONY: help run test test-quick fuzz lint build clean setup
 
 BIN := .cache/scanlogin
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -23,6 +23,15 @@ test: setup ## Run every test, with the race detector; real Redis, HAProxy and C
 
 test-quick: ## Run the tests that need nothing but Go
 	go test ./auth/... ./hub/... ./qrlogin ./web/...
+
+FUZZTIME ?= 10m
+
+fuzz: ## Run every fuzz target for FUZZTIME (10m), one after the other
+	@set -e; for dir in auth web hub qrlogin qrlogin/backend; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$dir/*_test.go); do \
+	    echo "== $$dir $$target for $(FUZZTIME)"; \
+	    go test ./$$dir -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10s -parallel 1; \
+	  done; done
 
 lint: ## gofmt, go vet, staticcheck
 	@bash .ci/lint
