@@ -198,6 +198,19 @@ func (s *Service) Confirm(ctx context.Context, ticketID, confirmToken, userCode 
 	return Answer{Status: Scanned, CheckCode: digits}, err
 }
 
+// Confirmed says whether a confirm would only repeat one that was made before,
+// changing nothing. Errors as Confirm, but for what only a change finds out.
+func (s *Service) Confirmed(ctx context.Context, ticketID, confirmToken string, by auth.Identity) (bool, error) {
+	now := time.Now()
+	t, _, err := s.load(ctx, ticketID, now)
+	if err != nil {
+		return false, err
+	}
+	before := *t
+	_, err = t.confirm(by, confirmToken, "", s.config.RedeemTTL, now)
+	return before.Status != Scanned || !before.Decided.IsZero(), err
+}
+
 // full is the refusal that the session would meet, so that it is told to who can
 // do something about it: the person, before both sides believe in success.
 func (s *Service) full(ctx context.Context, ticketID string, by auth.Identity) (full, err error) {

@@ -260,7 +260,7 @@ func (s *Server) permitScan(ctx context.Context, what qrlogin.Scan, by auth.Iden
 	return err
 }
 
-func (s *Server) permitConfirm(ctx context.Context, ticketID string, by auth.Identity) error {
+func (s *Server) permitConfirm(ctx context.Context, ticketID, confirmToken string, by auth.Identity) error {
 	if s.config.Limits.Off {
 		return nil
 	}
@@ -268,7 +268,8 @@ func (s *Server) permitConfirm(ctx context.Context, ticketID string, by auth.Ide
 	if wait == 0 {
 		return nil
 	}
-	if _, wrong := s.tickets.Decision(ctx, ticketID, by); wrong != nil {
+	repeat, wrong := s.tickets.Confirmed(ctx, ticketID, confirmToken, by)
+	if repeat || wrong != nil && !errors.Is(wrong, qrlogin.ErrCheckFailed) {
 		return wrong
 	}
 	return s.refuse(confirmsPerUser, wait)

@@ -264,13 +264,35 @@ func TestLimitsOfAUserComeLast(t *testing.T) {
 		confirm(409, "invalid_state", good.path("/confirm"), bearerOf(alice)...)
 		confirm(404, "ticket_not_found", "/v1/tickets/"+b64id+"/confirm", bearerOf(alice)...)
 		confirm(401, "invalid_token", scanned.path("/confirm"))
+		s.want(403, "invalid_confirm_token", "POST", scanned.path("/confirm"), map[string]string{"confirm_token": "guess"}, bearerOf(alice)...)
 		if got := s.status(scanned); got != "scanned" {
 			t.Errorf("a refused confirm left the ticket %s", got)
 		}
 		// Saying no is never refused.
 		confirm(200, "", scanned.path("/deny"), bearerOf(alice)...)
+		confirm(409, "invalid_state", scanned.path("/confirm"), bearerOf(alice)...)
 		time.Sleep(30 * time.Minute)
 		s.scan(&good, alice)
+	})
+}
+
+// A phone whose answers get lost may repeat its confirm as often as it likes.
+func TestRepeatedConfirmIsNeverRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := limited(t, Limits{ConfirmsPerUser: Rate{2, time.Hour}})
+		alice := s.phone("alice")
+		first, second, third := s.create(nil), s.create(nil), s.create(nil)
+		for _, l := range []*login{&first, &second, &third} {
+			s.scan(l, alice)
+		}
+		s.confirm(first, alice)
+		s.confirm(second, alice)
+		for range 10 {
+			s.confirm(first, alice)
+		}
+		s.want(429, "rate_limited", "POST", third.path("/confirm"), map[string]string{"confirm_token": third.confirmToken}, bearerOf(alice)...)
+		s.want(200, "", "POST", "/oauth/token", redemption(first))
+		s.confirm(first, alice)
 	})
 }
 

@@ -167,7 +167,7 @@ func (s *Server) handleDeny(w http.ResponseWriter, r *http.Request) error {
 
 // confirm lets the browser in, or has the phone show the check code.
 func (s *Server) confirm(r *http.Request, ticketID, confirmToken, userCode string, by auth.Identity) (qrlogin.Answer, error) {
-	if err := s.permitConfirm(r.Context(), ticketID, by); err != nil {
+	if err := s.permitConfirm(r.Context(), ticketID, confirmToken, by); err != nil {
 		return qrlogin.Answer{}, err
 	}
 	answer, err := s.tickets.Confirm(r.Context(), ticketID, confirmToken, userCode, by)
