@@ -138,7 +138,11 @@ func (b *bans) tend(ctx context.Context) error {
 		return fmt.Errorf("auth: bans: %w", err)
 	}
 	if value != nil {
-		return b.adopt(value, rev)
+		list, err := decodeBans(value)
+		if err == nil {
+			b.take(list, rev)
+		}
+		return err
 	}
 	now := time.Now()
 	known := active(b.all(), now)
@@ -146,19 +150,19 @@ func (b *bans) tend(ctx context.Context) error {
 		b.take(nil, 0)
 		return nil
 	}
-	_, err = b.change(ctx, func(stored []Ban, _ time.Time) ([]Ban, error) {
+	return b.change(ctx, func(stored []Ban, _ time.Time) ([]Ban, error) {
 		if stored != nil {
 			return nil, nil // somebody was faster
 		}
 		return known, nil
 	})
-	return err
 }
 
 // change applies a rule to the stored list, which it gets without those that
 // are over (nil: there is no list), and takes the result over. A nil result
 // changes nothing.
-func (b *bans) change(ctx context.Context, rule func([]Ban, time.Time) ([]Ban, error)) (list []Ban, err error) {
+func (b *bans) change(ctx context.Context, rule func([]Ban, time.Time) ([]Ban, error)) error {
+	var list []Ban
 	rev, err := b.store.Update(ctx, bansKey, func(old []byte) ([]byte, time.Duration, error) {
 		stored, err := decodeBans(old)
 		if err != nil {
@@ -177,18 +181,10 @@ func (b *bans) change(ctx context.Context, rule func([]Ban, time.Time) ([]Ban, e
 		return encodeBans(changed)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("auth: bans: %w", err)
+		return fmt.Errorf("auth: bans: %w", err)
 	}
 	b.take(list, rev)
-	return list, nil
-}
-
-func (b *bans) adopt(value []byte, rev uint64) error {
-	list, err := decodeBans(value)
-	if err == nil {
-		b.take(list, rev)
-	}
-	return err
+	return nil
 }
 
 // take makes a list the one that counts here, unless a newer one does.
@@ -283,7 +279,7 @@ func (s *Service) Ban(ctx context.Context, b Ban) error {
 			return err
 		}
 	}
-	_, err = s.bans.change(ctx, func(list []Ban, now time.Time) ([]Ban, error) {
+	err = s.bans.change(ctx, func(list []Ban, now time.Time) ([]Ban, error) {
 		b.Since = now.UTC()
 		list = slices.DeleteFunc(active(list, now), b.same)
 		if len(list) >= maxBans {
@@ -337,7 +333,7 @@ func (s *Service) Lift(ctx context.Context, b Ban) error {
 			return err
 		}
 	}
-	_, err = s.bans.change(ctx, func(list []Ban, now time.Time) ([]Ban, error) {
+	err = s.bans.change(ctx, func(list []Ban, now time.Time) ([]Ban, error) {
 		left := slices.DeleteFunc(active(list, now), b.same)
 		if len(left) == len(list) {
 			return nil, ErrUnknownBan

@@ -49,14 +49,15 @@
 // number, that of the newest sign-in, so nothing is told twice, however often the
 // hub looks and whichever notices it missed.
 //
-// A failed attempt is charged to the network it came from and to the account there
-// (a leaky bucket whose fill is one time in one record), never to an account alone:
-// whoever knows a name could lock its owner out. A right attempt costs nothing, so
-// an office behind one address can sign in all morning; but while a bucket is full
-// it is not looked at either, or the wait would not slow a guesser down. A public
-// client shows no secret and is not counted: somebody else's guessing must not end
-// its logins. Taking permits from the store's own limiter was left out, because
-// that has to take before the outcome is known.
+// A failed attempt is charged to the network it came from, and to the account there
+// where somebody only claims one: a leaky bucket whose fill is one time in one record.
+// A right attempt costs nothing, so an office behind one address can sign in all
+// morning. Credentials and client secrets are long and random: what is right is let in
+// however much was wrong around it, or one stale copy of a secret would lock a whole
+// back end out; what is wrong beyond the budget is told to wait. Typed codes are short:
+// they are tried one at a time for each account, which is signed in and so can only
+// use up its own, and not at all while it has to wait. Taking permits from the store's
+// own limiter was left out, because that has to take before the outcome is known.
 //
 // Limits have two tiers. The floor is this instance's own: requests by network, in
 // flight and by the minute, open connections, confirms by user. It stands at the
