@@ -46,7 +46,9 @@
 // The record also remembers the last eight networks that the user signed in from,
 // for 90 days (networks.go): a login from one of them is less of a surprise. Whatever
 // speaks against a place takes it back: the end of its session from another one, a
-// stolen token, the end of all others, a ban, a report.
+// stolen token, the end of all others, a ban, a report; on its first day any end of
+// its session, or a thief would sign himself out and keep the place known. For the same
+// reason a tombstone says who it was: open pages are told also of what is over already.
 //
 // The sessions of phones approve logins, so only a phone may end them: whoever
 // got into a browser must not be able to lock the owner out.

@@ -305,8 +305,13 @@ func TestStateTellsOfSignInsAndTheEnd(t *testing.T) {
 		if at = state(3); len(at.SignIns) != 0 || !at.Live {
 			t.Errorf("%+v", at)
 		}
+		four := issue(t, s)
+		end(t, s, four, four.SID) // by itself: whoever it was does not get away unseen
+		if at = state(3); len(at.SignIns) != 1 || at.SignIns[0].ID != four.SID || at.SignIns[0].Device != (auth.Device{Browser: "Chrome", OS: "Windows"}) {
+			t.Errorf("%+v", at)
+		}
 		time.Sleep(time.Hour)
-		if at = state(3); at.Live || at.Reason != auth.Expired {
+		if at = state(4); at.Live || at.Reason != auth.Expired {
 			t.Errorf("%+v", at)
 		}
 		if gone, err := s.State(own.Sub, own.SID, nil, 0, time.Now()); err != nil || gone.Live || gone.Reason != auth.Expired {

@@ -90,13 +90,7 @@ func TestNetworkOfARevokedSessionIsForgotten(t *testing.T) {
 		if !knows(away) {
 			t.Error("a later sign-in from there does not count")
 		}
-		// Who was phished cannot end a session that has ended itself, but can end all
-		// others, or report the network.
-		gone := from(away)
-		end(t, s, gone, gone.SID)
-		if !knows(away) {
-			t.Error("logging out says nothing against the place")
-		}
+		// Who was phished can also end all others, or report the network.
 		if err := s.EndOthers(t.Context(), verified(t, s, mine)); err != nil {
 			t.Fatal(err)
 		}
@@ -118,6 +112,47 @@ func TestNetworkOfARevokedSessionIsForgotten(t *testing.T) {
 		}
 		if knows(home) {
 			t.Error("a network is known after everything was ended")
+		}
+	})
+}
+
+// A thief who got in once and signs himself out at once cannot be ended any more:
+// his network must not stay one of the user's for it.
+func TestThiefWhoSignsHimselfOutLeavesNoKnownNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := service(memory(t))
+		home, evil := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("198.51.100.1/32")
+		visit := func(network netip.Prefix, length time.Duration) {
+			t.Helper()
+			g := grant(s)
+			g.Network = network
+			tokens, err := s.Issue(t.Context(), g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(length)
+			if err := s.Revoke(t.Context(), g.ClientID, tokens.Refresh); err != nil {
+				t.Fatal(err)
+			}
+		}
+		knows := func(network netip.Prefix) bool {
+			t.Helper()
+			known, err := s.Knows(t.Context(), "demo:alice", network)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return known
+		}
+		visit(home, 25*time.Hour)
+		visit(home, time.Minute)
+		if !knows(home) {
+			t.Error("a short session costs the user a network of a day ago")
+		}
+		for range 3 { // also not by doing it again
+			visit(evil, time.Second)
+			if knows(evil) {
+				t.Fatal("one short session makes a network known for good")
+			}
 		}
 	})
 }

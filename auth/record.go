@@ -14,6 +14,7 @@ import (
 const (
 	maxSessions   = 32
 	maxTombstones = 32
+	maxNews       = 8        // tombstones that say who it was
 	maxRecord     = 16 << 10 // bytes
 	maxName       = 256      // bytes; a longer name is cut
 	maxPicture    = 512      // bytes; a longer address is left out
@@ -91,6 +92,10 @@ type tombstone struct {
 	SID    string `json:"sid"`
 	Reason Reason `json:"reason"`
 	Until  int64  `json:"until"` // Unix milliseconds
+	// What there is to tell of a sign-in that ended itself before everybody heard of it.
+	Number uint64 `json:"number,omitempty"`
+	Device Device `json:"device,omitzero"`
+	Place  string `json:"place,omitempty"`
 }
 
 func decodeRecord(value []byte) (*record, error) {
@@ -353,10 +358,17 @@ func (r *record) tidy(now time.Time, l limits) {
 }
 
 func (r *record) remove(i int, why Reason, now time.Time, l limits) {
-	if why == Revoked || why == Reuse {
-		r.disown(r.Sessions[i])
+	s := r.Sessions[i]
+	r.disown(s, why, now)
+	grave := tombstone{SID: s.SID, Reason: why, Until: now.Add(l.remember()).UnixMilli()}
+	if young := now.Sub(time.UnixMilli(s.Created)) < l.remember(); young && (why == Logout || why == Reuse) {
+		grave.Number, grave.Device, grave.Place = s.Number, s.Device, s.Place
 	}
-	r.Ended = append(r.Ended, tombstone{SID: r.Sessions[i].SID, Reason: why, Until: now.Add(l.remember()).UnixMilli()})
+	r.Ended = append(r.Ended, grave)
+	if old := len(r.Ended) - 1 - maxNews; old >= 0 {
+		g := r.Ended[old]
+		r.Ended[old] = tombstone{SID: g.SID, Reason: g.Reason, Until: g.Until}
+	}
 	if over := len(r.Ended) - maxTombstones; over > 0 {
 		r.Ended = slices.Delete(r.Ended, 0, over)
 	}

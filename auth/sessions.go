@@ -207,7 +207,7 @@ type State struct {
 	Live    bool
 	Reason  Reason    // of its end
 	Ends    time.Time // while live: when it is over if nobody uses it
-	SignIns []Session // live sessions of the account that came after a known one, in order
+	SignIns []Session // that came after a known one, in order; also those that are over again
 	Newest  uint64    // Number of the account's newest sign-in
 }
 
@@ -232,6 +232,12 @@ func (s *Service) State(sub, sid string, value []byte, after uint64, now time.Ti
 			state.SignIns = append(state.SignIns, one.public())
 		}
 	}
+	for _, gone := range r.Ended {
+		if gone.Number > after {
+			state.SignIns = append(state.SignIns, Session{ID: gone.SID, Number: gone.Number, Device: gone.Device, Place: gone.Place})
+		}
+	}
+	slices.SortFunc(state.SignIns, func(a, b Session) int { return cmp.Compare(a.Number, b.Number) })
 	return state, nil
 }
 
