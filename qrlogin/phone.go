@@ -162,13 +162,15 @@ func (s *Service) CheckQR(ctx context.Context, text string) (ticketID string, er
 type Answer struct {
 	Status    Status
 	CheckCode string // two digits for the browser to send, while Status is Scanned
+	Reason    string // on Denied
 }
 
 // Confirm signs the browser in as the scanner, or has the phone show the check
 // code that the browser has to send first. userCode is the code that a device
 // shows, where Found asked for it. Errors, the first that applies: ErrNotFound,
 // ErrInvalidState, ErrNotScanner, ErrInvalidConfirmToken, ErrTicketExpired,
-// ErrProximityBlocked, ErrCheckFailed, auth.ErrSessionLimit.
+// ErrProximityBlocked, ErrCheckFailed, auth.ErrSessionLimit. The Answer to the
+// confirm that ended the ticket is Denied, beside its error.
 func (s *Service) Confirm(ctx context.Context, ticketID, confirmToken, userCode string, by auth.Identity) (Answer, error) {
 	code, err := parseUserCode(userCode)
 	if err != nil {
@@ -190,7 +192,7 @@ func (s *Service) Confirm(ctx context.Context, ticketID, confirmToken, userCode 
 	case err != nil:
 		return Answer{}, err
 	case refused != nil:
-		return Answer{}, refused
+		return Answer{Status: t.Status, Reason: t.Reason}, refused
 	case !t.checkWanted():
 		return Answer{Status: Confirmed}, nil
 	}

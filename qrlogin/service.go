@@ -233,7 +233,7 @@ func (s *Service) Cancel(ctx context.Context, ticketID, deviceCode string) error
 
 // Check is the browser sending the code that the phone shows. Errors:
 // ErrNotFound, ErrInvalidDeviceCode, ErrInvalidState (none is awaited),
-// ErrCheckFailed; the third wrong one ends the ticket.
+// ErrCheckFailed, with how the ticket stands: the third wrong one ends it.
 func (s *Service) Check(ctx context.Context, ticketID, deviceCode, code string) (View, error) {
 	if !validID(ticketID) {
 		return View{}, ErrNotFound
@@ -250,10 +250,11 @@ func (s *Service) Check(ctx context.Context, ticketID, deviceCode, code string) 
 		refused, err = t.check(right, code, now)
 		return err
 	})
-	if err = cmp.Or(err, refused); err != nil {
+	if err != nil {
 		return View{}, err
 	}
-	return s.view(t, rev, time.Now())
+	v, err := s.view(t, rev, time.Now())
+	return v, cmp.Or(err, refused)
 }
 
 // checkCode is the two digits of a ticket, the same on every instance.

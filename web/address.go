@@ -1,7 +1,6 @@
 package web
 
 import (
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -25,14 +24,11 @@ func (s *Server) clientAddr(r *http.Request) netip.Addr {
 	if !s.addressesKnown() {
 		return netip.Addr{}
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Addr{}
-	}
+	addr := peer.Addr()
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i, hop := range slices.Backward(hops) {
 		if !s.trusted(addr) {
@@ -50,7 +46,14 @@ func (s *Server) clientAddr(r *http.Request) netip.Addr {
 		}
 		addr = next
 	}
-	return addr.Unmap().WithZone("")
+	addr = addr.Unmap().WithZone("")
+	if s.secure() && (addr.IsPrivate() || addr.IsLoopback()) {
+		s.inside.Do(func() {
+			s.log.Warn("a client has an address of a private network: if that is a proxy, name it in trusted_proxies too, or everybody behind it counts as one",
+				"address", maskAddr(addr))
+		})
+	}
+	return addr
 }
 
 // parseHop takes an address, and one with the port that some proxies add.

@@ -50,6 +50,22 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
+// awaitBody waits for the body, also where nobody will read it: net/http would wait for
+// it before a larger answer. What is wrong with it is met again by who does read it.
+func awaitBody(w http.ResponseWriter, r *http.Request) {
+	if r.Body == http.NoBody {
+		return
+	}
+	begin, _ := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if len(begin) > maxBody {
+		w.Header().Set("Connection", "close") // and the rest is not waited for
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(begin), r.Body), r.Body}
+}
+
 // decodeJSON reads the body into v, strictly. No body and {} are the same.
 func decodeJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	media, err := mediaType(r)

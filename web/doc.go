@@ -6,7 +6,7 @@
 //	guard.go      what no request escapes: log line, headers, bans, origins, deadline
 //	limits.go     what anybody may do             floor.go  what of it needs no store
 //	failures.go   what wrong tries cost who may be guessing
-//	decode.go     strict JSON and forms, bearer tokens
+//	decode.go     bodies, strict JSON and forms, bearer tokens
 //	errors.go     the one table from an error to status, code and words
 //	address.go    who asked: client address behind proxies, parsed User-Agent
 //	geo.go        where that is, from a file      account.go  the device list, page tokens
@@ -57,7 +57,7 @@
 // back end out; what is wrong beyond the budget is told to wait. Typed codes are short:
 // they are tried one at a time for each account, which is signed in and so can only
 // use up its own, and not at all while it has to wait. Taking permits from the store's
-// own limiter was left out, because that has to take before the outcome is known.
+// own limiter was left out, because it cannot be looked at without taking one.
 //
 // Limits have two tiers. The floor is this instance's own: requests by network, in
 // flight and by the minute, open connections, confirms by user. It stands at the
@@ -66,8 +66,24 @@
 // by network, scans by user; three permits a login. They are taken before the work,
 // because a refusal has to be cheaper than what it refuses, and after the credential,
 // because whose permit it is has to be known. The numbers are an office's: 500 people
-// behind one address, all at nine o'clock. Who polls pays by ticket; to tell a poll from
-// a redemption costs one read, and saves a permit for each poll.
+// behind one address, all at nine o'clock.
+//
+// What a network may do is used up by what is right alone, or one host's garbage would
+// keep its neighbours out. So a device_code or refresh token is read before it is used,
+// which is one Load: good ones take a permit; wrong ones take it from a budget of their
+// own, as large, after they were tried; polls pay by ticket, lost answers nothing. A
+// credential cannot be read without spending it: a sign-in pays when it has succeeded,
+// out of a bucket like that of failures, and where that is empty none is tried. What is
+// let in at the same moment may go over it, by no more than a network has in flight. Who
+// is signed in can still use up what is their network's; to bound that by session would
+// cost every refresh a permit more.
+//
+// A request has its place among those in flight when its body is in, not while it
+// trickles in. A read deadline for bodies was left out: short enough to matter it cuts
+// off phones on a bad line, and it has to be lifted again for what waits.
+//
+// Probes pass the door, so strangers can ask /readyz as often as they like: one look at
+// the store is the answer to all who ask within a tenth of a second.
 //
 // An IPv6 /64 is one customer, like an IPv4 /24. The /48 around it may do four times
 // as much, by the floor alone: in the store it would cost every login a permit more.

@@ -65,7 +65,7 @@ type place struct {
 }
 
 // enter finds a place, or says which limit is in the way. One network gets an eighth
-// of them, so that requests that are sent slowly don't take them from everybody.
+// of them, so that what is slow with it is not slow with everybody.
 func (c *crowd) enter(from netip.Addr, most int) (*place, string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,6 +118,7 @@ func (s *Server) door(next http.Handler) http.Handler {
 			s.tell(w, r, err)
 			return
 		}
+		awaitBody(w, r) // while which it holds no place
 		here, limit := s.crowd.enter(from, s.config.Limits.RequestsInFlight)
 		switch limit {
 		case "":

@@ -4,62 +4,67 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
 
 	"scanlogin/hub"
+	"scanlogin/qrlogin/backend"
 )
 
-// Bodies that come slowly hold places in the crowd. One network gets an eighth of
+// lazy is a store that takes its time over permits.
+type lazy struct {
+	*backend.Memory
+	takes time.Duration
+}
+
+func (l lazy) Take(ctx context.Context, key string, every time.Duration, burst int) (time.Duration, error) {
+	select {
+	case <-time.After(l.takes):
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	return l.Memory.Take(ctx, key, every, burst)
+}
+
+// What is being worked at holds places in the crowd. One network gets an eighth of
 // them, and the instance says when it is full.
 func TestSlowRequestsDoNotKeepOthersOut(t *testing.T) {
-	s := limited(t, Limits{RequestsInFlight: 4})
-	held := map[string]*io.PipeWriter{}
-	done := make(chan int, 4)
-	hold := func(address string) {
-		t.Helper()
-		body, slow := io.Pipe()
-		held[address] = slow
-		r := s.request("POST", "/v1/tickets", nil, append(from(address), "Content-Type", "application/json")...)
-		r.Body, r.ContentLength = body, -1
-		go func() {
-			response, err := s.client.Do(r)
-			if err != nil {
-				done <- 0
-				return
-			}
-			response.Body.Close()
-			done <- response.StatusCode
-		}()
-		slow.Write([]byte("{")) // it is being read
-	}
-	hold("203.0.113.7")
-	slowed(t, asksAnything(s, "203.0.113.200"), "5")
-	if a := asksAnything(s, "198.51.100.7"); a.status != 200 {
-		t.Errorf("another network: %d %s", a.status, a.raw)
-	}
-	hold("198.51.100.7")
-	hold("2001:db8:1:1::1")
-	hold("2001:db8:1:2::1")
-	a := asksAnything(s, "2001:db8:2::1")
-	if a.status != 503 || a.code() != "overloaded" || a.header.Get("Retry-After") == "" {
-		t.Errorf("a full instance: %d %s", a.status, a.raw)
-	}
-	s.want(200, "", "GET", "/livez", nil)
-	for _, slow := range held {
-		slow.Write([]byte("}"))
-		slow.Close()
-		if status := <-done; status != 201 {
-			t.Errorf("one who was in: %d", status)
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, setup{
+			direct: true, limits: true, proxies: []string{"192.0.2.0/24"},
+			store: lazy{backend.NewMemory(), 700 * time.Millisecond}, bounds: Limits{RequestsInFlight: 4},
+		})
+		done := make(chan int, 4)
+		hold := func(address string) {
+			go func() { done <- asksTicket(s, address).status }()
+			synctest.Wait() // until the store is waited for
 		}
-	}
-	if a := asksAnything(s, "203.0.113.7"); a.status != 200 || len(s.web.crowd.of) != 0 || s.web.crowd.all != 0 {
-		t.Errorf("afterwards: %d, %d are counted in %v", a.status, s.web.crowd.all, s.web.crowd.of)
-	}
+		hold("203.0.113.7")
+		slowed(t, asksAnything(s, "203.0.113.200"), "5")
+		if a := asksAnything(s, "198.51.100.7"); a.status != 200 {
+			t.Errorf("another network: %d %s", a.status, a.raw)
+		}
+		hold("198.51.100.7")
+		hold("2001:db8:1:1::1")
+		hold("2001:db8:1:2::1")
+		a := asksAnything(s, "2001:db8:2::1")
+		if a.status != 503 || a.code() != "overloaded" || a.header.Get("Retry-After") == "" {
+			t.Errorf("a full instance: %d %s", a.status, a.raw)
+		}
+		s.want(200, "", "GET", "/livez", nil)
+		for range cap(done) {
+			if status := <-done; status != 201 {
+				t.Errorf("one who was in: %d", status)
+			}
+		}
+		if a := asksAnything(s, "203.0.113.7"); a.status != 200 || len(s.web.crowd.of) != 0 || s.web.crowd.all != 0 {
+			t.Errorf("afterwards: %d, %d are counted in %v", a.status, s.web.crowd.all, s.web.crowd.of)
+		}
+	})
 }
 
 // Who waits is a connection, not a request in flight.

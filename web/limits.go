@@ -29,11 +29,12 @@ type Limits struct {
 
 	RequestsInFlight          int  `yaml:"requests_in_flight,omitempty"`           // of one instance; of one network an eighth (4000)
 	RequestsPerNetwork        Rate `yaml:"requests_per_network,omitempty"`         // at one instance (12000/30s)
+	Tickets                   Rate `yaml:"tickets,omitempty"`                      // at one instance (120000/4m)
 	TicketsPerNetwork         Rate `yaml:"tickets_per_network,omitempty"`          // (1500/10m)
-	TicketsPerReportedNetwork Rate `yaml:"tickets_per_reported_network,omitempty"` // while several accounts report it (60/10m)
+	TicketsPerReportedNetwork Rate `yaml:"tickets_per_reported_network,omitempty"` // while several accounts report it (300/10m)
 	ScansPerUser              Rate `yaml:"scans_per_user,omitempty"`               // (30/1m)
 	ConfirmsPerUser           Rate `yaml:"confirms_per_user,omitempty"`            // at one instance (30/1m)
-	TokensPerNetwork          Rate `yaml:"tokens_per_network,omitempty"`           // redeemed and refreshed (6000/10m)
+	TokensPerNetwork          Rate `yaml:"tokens_per_network,omitempty"`           // redeemed and refreshed; of wrong tries as many (6000/10m)
 	SigninsPerNetwork         Rate `yaml:"signins_per_network,omitempty"`          // of phones (1500/10m)
 	Sockets                   int  `yaml:"sockets,omitempty"`                      // WebSocket, SSE and long poll, open at one instance (100000)
 	SocketsPerNetwork         int  `yaml:"sockets_per_network,omitempty"`          // at one instance (3000)
@@ -56,8 +57,8 @@ func (l Limits) WithDefaults() Limits {
 		value *Rate
 		zero  Rate
 	}{
-		{&l.RequestsPerNetwork, Rate{12000, 30 * time.Second}}, {&l.TicketsPerNetwork, Rate{1500, 10 * time.Minute}},
-		{&l.TicketsPerReportedNetwork, Rate{60, 10 * time.Minute}}, {&l.ScansPerUser, Rate{30, time.Minute}},
+		{&l.RequestsPerNetwork, Rate{12000, 30 * time.Second}}, {&l.Tickets, Rate{120_000, 4 * time.Minute}}, {&l.TicketsPerNetwork, Rate{1500, 10 * time.Minute}},
+		{&l.TicketsPerReportedNetwork, Rate{300, 10 * time.Minute}}, {&l.ScansPerUser, Rate{30, time.Minute}},
 		{&l.ConfirmsPerUser, Rate{30, time.Minute}}, {&l.TokensPerNetwork, Rate{6000, 10 * time.Minute}},
 		{&l.SigninsPerNetwork, Rate{1500, 10 * time.Minute}},
 	} {
@@ -82,6 +83,7 @@ func (l Limits) Bound(c *hub.Config) {
 const (
 	requestsInFlight          = "requests_in_flight"
 	requestsPerNetwork        = "requests_per_network"
+	tickets                   = "tickets"
 	ticketsPerNetwork         = "tickets_per_network"
 	ticketsPerReportedNetwork = "tickets_per_reported_network"
 	scansPerUser              = "scans_per_user"
@@ -94,7 +96,7 @@ const (
 )
 
 var limitNames = []string{
-	requestsInFlight, requestsPerNetwork, ticketsPerNetwork, ticketsPerReportedNetwork, scansPerUser, confirmsPerUser,
+	requestsInFlight, requestsPerNetwork, tickets, ticketsPerNetwork, ticketsPerReportedNetwork, scansPerUser, confirmsPerUser,
 	tokensPerNetwork, signinsPerNetwork, sockets, socketsPerNetwork, socketsPerSession,
 }
 
@@ -180,15 +182,6 @@ func (s *Server) permit(ctx context.Context, limit string, rate Rate, who string
 	return nil
 }
 
-// permitNetwork is permit for the network that asks.
-func (s *Server) permitNetwork(r *http.Request, limit string, rate Rate) error {
-	network := networkOf(s.clientAddr(r))
-	if !network.IsValid() {
-		return nil
-	}
-	return s.permit(r.Context(), limit, rate, network.String())
-}
-
 // busy is more tickets than a few people make. Only from there on the store is asked
 // whether a network is reported, so that this costs a login nothing.
 var busy = Rate{20, 10 * time.Minute}
@@ -197,8 +190,11 @@ var busy = Rate{20, 10 * time.Minute}
 // permit more for every IPv6 login would be the price of counting it in the store.
 func (s *Server) permitTicket(r *http.Request) error {
 	from, limits, now := s.clientAddr(r), &s.config.Limits, time.Now()
-	if limits.Off || !from.IsValid() {
+	if limits.Off {
 		return nil
+	}
+	if !from.IsValid() {
+		return s.roomForTicket(now)
 	}
 	own := ownNetwork(from)
 	if s.floor.take(asker{limit: ticketsPerReportedNetwork, network: own}, busy, now) > 0 {
@@ -212,7 +208,7 @@ func (s *Server) permitTicket(r *http.Request) error {
 			}
 		}
 	}
-	if err := s.permitNetwork(r, ticketsPerNetwork, limits.TicketsPerNetwork); err != nil {
+	if err := s.permit(r.Context(), ticketsPerNetwork, limits.TicketsPerNetwork, networkOf(from).String()); err != nil {
 		return err // and costs the /48 nothing: its other networks have theirs
 	}
 	if site := siteOf(from); site.IsValid() {
@@ -220,23 +216,95 @@ func (s *Server) permitTicket(r *http.Request) error {
 			return s.refuse(ticketsPerNetwork, wait)
 		}
 	}
+	return s.roomForTicket(now)
+}
+
+// roomForTicket bounds what a flood from very many networks puts into the store. It
+// comes last, so that what a network's own limits refuse takes no room from others.
+func (s *Server) roomForTicket(now time.Time) error {
+	if s.floor.take(asker{limit: tickets}, s.config.Limits.Tickets, now) > 0 {
+		s.config.Metrics.refuse(tickets)
+		return errOverloaded
+	}
 	return nil
 }
 
-// permitTokens is for a redemption. Who polls before the phone has decided pays for
-// that by ticket (qrlogin), not with what the logins of their network need: polling
-// devices in an office would use it up.
-func (s *Server) permitTokens(r *http.Request, deviceCode string) error {
-	if s.config.Limits.Off || !s.clientAddr(r).IsValid() {
-		return nil
+// What a network may do is used up by what is right alone, or one host's garbage would
+// be its neighbours' refusal.
+
+// trade gives tokens for a device_code or a refresh token. What a read finds good for
+// new ones pays before the work. What is then wrong is told so, and pays as much out of
+// a budget of its own. Everything else has paid or changes nothing: a poll pays by
+// ticket (qrlogin), or an office of polling devices would use up what its logins need;
+// a lost answer is asked for again; a login that ended stays ended.
+func (s *Server) trade(r *http.Request, good func() (bool, error), try func() (auth.Tokens, error)) (auth.Tokens, error) {
+	network := networkOf(s.clientAddr(r))
+	if s.config.Limits.Off || !network.IsValid() {
+		return try()
 	}
-	if id, _, err := qrlogin.ParseDeviceCode(deviceCode); err == nil {
-		v, err := s.tickets.Open(r.Context(), id, deviceCode)
-		if err == nil && (v.Status == qrlogin.Pending || v.Status == qrlogin.Scanned) {
-			return nil
+	pays, err := good()
+	if err != nil {
+		return auth.Tokens{}, err
+	}
+	if pays {
+		if err := s.permit(r.Context(), tokensPerNetwork, s.config.Limits.TokensPerNetwork, network.String()); err != nil {
+			return auth.Tokens{}, err
 		}
 	}
-	return s.permitNetwork(r, tokensPerNetwork, s.config.Limits.TokensPerNetwork)
+	tokens, wrong := try()
+	if pays || !errors.Is(wrong, auth.ErrInvalidGrant) && !errors.Is(wrong, qrlogin.ErrInvalidGrant) {
+		return tokens, wrong
+	}
+	ctx, cancel := outlasting(r)
+	defer cancel()
+	if err := s.permit(ctx, tokensPerNetwork, s.config.Limits.TokensPerNetwork, "wrong:"+network.String()); err != nil {
+		return auth.Tokens{}, err
+	}
+	return auth.Tokens{}, wrong
+}
+
+// redeemable says whether a device_code is that of a login which waits for it.
+func (s *Server) redeemable(ctx context.Context, deviceCode string) (bool, error) {
+	id, _, err := qrlogin.ParseDeviceCode(deviceCode)
+	if err != nil {
+		return false, nil
+	}
+	v, err := s.tickets.Open(ctx, id, deviceCode)
+	if errors.Is(err, qrlogin.ErrNotFound) || errors.Is(err, qrlogin.ErrInvalidDeviceCode) {
+		return false, nil
+	}
+	return v.Status == qrlogin.Confirmed, err
+}
+
+// refreshable says whether a refresh token is the newest one of a session.
+func (s *Server) refreshable(ctx context.Context, clientID, refresh string) (bool, error) {
+	found, err := s.auth.Introspect(ctx, clientID, refresh)
+	return found.Refresh, err
+}
+
+// limitSignIns is for a sign-in, which pays when it has succeeded: whether a credential
+// is right is known only when it is spent, and not every credential can be spent twice.
+// Where nothing is left none is tried.
+func (s *Server) limitSignIns(r *http.Request, try func() error) error {
+	network := networkOf(s.clientAddr(r))
+	if s.config.Limits.Off || !network.IsValid() {
+		return try()
+	}
+	budget := bucket{permitKey(signinsPerNetwork, network.String()), s.config.Limits.SigninsPerNetwork}
+	full, err := s.spent(r.Context(), budget.key)
+	if err != nil {
+		return err
+	}
+	if wait := budget.wait(full, time.Now()); wait > 0 {
+		return s.refuse(signinsPerNetwork, wait)
+	}
+	if err := try(); err != nil {
+		return err
+	}
+	ctx, cancel := outlasting(r)
+	defer cancel()
+	_, err = s.charge(ctx, budget)
+	return err
 }
 
 // The limits of a user come after the token was found good, or anybody could use up

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"scanlogin/hub"
+	"scanlogin/qrlogin"
 )
 
 // Metrics is everything that is counted; no label is one that a stranger can
@@ -23,6 +24,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.HistogramVec
 	moves    *prometheus.CounterVec
+	denied   *prometheus.CounterVec
 	store    *prometheus.HistogramVec
 	hub      *prometheus.HistogramVec
 	refused  *prometheus.CounterVec
@@ -39,6 +41,9 @@ func NewMetrics(version string) *Metrics {
 		moves: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scanlogin_ticket_moves_total", Help: "Answers that a ticket made a move, repeats included.",
 		}, []string{"to"}),
+		denied: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "scanlogin_tickets_denied_total", Help: "Answers that denied a ticket, by reason, repeats by its scanner included.",
+		}, []string{"reason"}),
 		store: operations("scanlogin_store_operation_duration_seconds", "Time of a store operation."),
 		hub:   operations("scanlogin_hub_event_duration_seconds", "Time of a hub event."),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -48,9 +53,12 @@ func NewMetrics(version string) *Metrics {
 	for _, limit := range limitNames {
 		m.refused.WithLabelValues(limit) // 0 is worth knowing too
 	}
+	for _, reason := range []string{qrlogin.ByUser, qrlogin.CheckFailed, qrlogin.Blocked, reported} {
+		m.denied.WithLabelValues(reason)
+	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "scanlogin_build_info", Help: "1, labelled with this build."}, []string{"version", "go"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	m.registry.MustRegister(m.requests, m.moves, m.store, m.hub, m.refused, build,
+	m.registry.MustRegister(m.requests, m.moves, m.denied, m.store, m.hub, m.refused, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -110,6 +118,14 @@ func (m *Metrics) request(route, method string, status int, took time.Duration) 
 }
 
 func (m *Metrics) move(to string) { m.moves.WithLabelValues(to).Inc() }
+
+// reported is the denial by a scanner who says that somebody else began the login.
+const reported = "reported"
+
+func (m *Metrics) deny(reason string) {
+	m.move("denied")
+	m.denied.WithLabelValues(reason).Inc()
+}
 
 func (m *Metrics) refuse(limit string) { m.refused.WithLabelValues(limit).Inc() }
 

@@ -59,11 +59,12 @@ func (s *Server) grant(r *http.Request, form url.Values) (auth.Tokens, error) {
 		if form.Get("device_code") == "" {
 			return auth.Tokens{}, errInvalidRequest
 		}
-		if err := s.permitTokens(r, form.Get("device_code")); err != nil {
-			return auth.Tokens{}, err
-		}
-		tokens, err := s.tickets.Redeem(r.Context(), qrlogin.Redemption{
-			DeviceCode: form.Get("device_code"), ClientID: client.ID, Verifier: form.Get("code_verifier"),
+		tokens, err := s.trade(r, func() (bool, error) {
+			return s.redeemable(r.Context(), form.Get("device_code"))
+		}, func() (auth.Tokens, error) {
+			return s.tickets.Redeem(r.Context(), qrlogin.Redemption{
+				DeviceCode: form.Get("device_code"), ClientID: client.ID, Verifier: form.Get("code_verifier"),
+			})
 		})
 		if err == nil {
 			s.config.Metrics.move("consumed")
@@ -73,10 +74,11 @@ func (s *Server) grant(r *http.Request, form url.Values) (auth.Tokens, error) {
 		if form.Get("refresh_token") == "" {
 			return auth.Tokens{}, errInvalidRequest
 		}
-		if err := s.permitNetwork(r, tokensPerNetwork, s.config.Limits.TokensPerNetwork); err != nil {
-			return auth.Tokens{}, err
-		}
-		return s.auth.Refresh(r.Context(), client.ID, form.Get("refresh_token"), form.Get("scope"))
+		return s.trade(r, func() (bool, error) {
+			return s.refreshable(r.Context(), client.ID, form.Get("refresh_token"))
+		}, func() (auth.Tokens, error) {
+			return s.auth.Refresh(r.Context(), client.ID, form.Get("refresh_token"), form.Get("scope"))
+		})
 	}
 	return auth.Tokens{}, errUnsupportedGrant
 }

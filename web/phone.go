@@ -171,8 +171,11 @@ func (s *Server) confirm(r *http.Request, ticketID, confirmToken, userCode strin
 		return qrlogin.Answer{}, err
 	}
 	answer, err := s.tickets.Confirm(r.Context(), ticketID, confirmToken, userCode, by)
-	if err == nil && answer.Status == qrlogin.Confirmed {
+	switch answer.Status {
+	case qrlogin.Confirmed:
 		s.config.Metrics.move("confirmed")
+	case qrlogin.Denied:
+		s.tellDenial(r, ticketID, answer.Reason)
 	}
 	return answer, err
 }
@@ -183,14 +186,25 @@ func (s *Server) deny(r *http.Request, ticketID, confirmToken string, by auth.Id
 	err := s.tickets.Deny(r.Context(), ticketID, confirmToken, by, report)
 	late := errors.Is(err, qrlogin.ErrInvalidState) || errors.Is(err, qrlogin.ErrTicketExpired)
 	if report && (err == nil || late) {
-		s.config.Metrics.move("reported")
+		s.config.Metrics.move(reported)
 		s.log.LogAttrs(r.Context(), slog.LevelWarn, "login reported by its scanner", slog.String("request_id", requestID(r)),
 			slog.String("ticket_id", ticketID), slog.String("sub", by.Sub()), slog.Bool("late", late))
 	}
 	if err == nil {
-		s.config.Metrics.move("denied")
+		reason := qrlogin.ByUser
+		if report {
+			reason = reported
+		}
+		s.tellDenial(r, ticketID, reason)
 	}
 	return err
+}
+
+// tellDenial tells the operator of a login that was refused, by a person or by us.
+func (s *Server) tellDenial(r *http.Request, ticketID, reason string) {
+	s.config.Metrics.deny(reason)
+	s.log.LogAttrs(r.Context(), slog.LevelInfo, "ticket denied", slog.String("request_id", requestID(r)),
+		slog.String("ticket_id", ticketID), slog.String("reason", reason))
 }
 
 // decide reads what both decisions need: the phone and its half.
@@ -254,12 +268,11 @@ func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
 
 // signIn signs in the device that asks.
 func (s *Server) signIn(r *http.Request, provider, credential string) (tokens auth.Tokens, err error) {
-	if err := s.permitNetwork(r, signinsPerNetwork, s.config.Limits.SigninsPerNetwork); err != nil {
-		return tokens, err
-	}
-	err = s.guess(r, credentials, "", func() error {
-		tokens, err = s.auth.SignIn(r.Context(), provider, credential, s.facts(r).Origin())
-		return err
+	err = s.limitSignIns(r, func() error {
+		return s.guess(r, credentials, "", func() error {
+			tokens, err = s.auth.SignIn(r.Context(), provider, credential, s.facts(r).Origin())
+			return err
+		})
 	})
 	return tokens, err
 }

@@ -56,9 +56,11 @@ type Server struct {
 	origins map[string]bool // that only some clients have
 	floor   floor
 	crowd   crowd
+	pulse   pulse
 
 	guessing inFlight  // tries at typed codes
 	mute     sync.Once // a proxy named no address
+	inside   sync.Once // a client seems to be a proxy that is not declared
 
 	leaving atomic.Bool // not ready for new traffic
 	closed  atomic.Bool // takes no new watchers

@@ -244,6 +244,9 @@ func (s *Server) handleCheck(w http.ResponseWriter, r *http.Request) error {
 		return errInvalidRequest
 	}
 	v, err := s.tickets.Check(r.Context(), chi.URLParam(r, "ticket_id"), deviceCode, in.Code)
+	if v.Status == qrlogin.Denied {
+		s.tellDenial(r, v.TicketID, v.Reason)
+	}
 	if err != nil {
 		return err
 	}
