@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -85,3 +86,81 @@ func TestComponentOnAPageThatIsNotAllowed(t *testing.T) {
 		return desktop.heard["SCANLOGIN_ORIGINS"]
 	})
 }
+
+// The server refuses for longer than the page tries: it says so, in whole sentences,
+// and goes on when the person says so. Its waits are short here.
+func TestComponentGivesUpAndGoesOn(t *testing.T) {
+	for _, row := range []struct {
+		status              int
+		code, state, en, zh string
+	}{
+		{http.StatusTooManyRequests, "rate_limited", "limited", "Too many tries from this network", "当前网络请求过多"},
+		{http.StatusServiceUnavailable, "overloaded", "busy", "The service is busy", "服务繁忙"},
+		{http.StatusBadGateway, "", "offline", "No connection", "网络已断开"},
+		{http.StatusForbidden, "network_banned", "barred", "This network is on hold. Try another one", "此网络已暂停使用，请换用其他网络"},
+	} {
+		t.Run(row.state, func(t *testing.T) {
+			t.Parallel()
+			g, s := behindGate(t)
+			desktop := openDesktop(t).provoke().before(shortWaits + seesNonsense)
+			var asked atomic.Int32
+			refuse := func(path string) {
+				asked.Store(0)
+				g.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+					if !strings.HasPrefix(r.URL.Path, path) {
+						return false
+					}
+					asked.Add(1)
+					w.Header().Set("Retry-After", "1")
+					problem(w, row.status, row.code)
+					return true
+				})
+			}
+			givenUp := func() {
+				t.Helper()
+				for lang, sentence := range map[string]string{"zh-CN": row.zh, "en": row.en} {
+					desktop.until(`find(".primary") && state() === ` + quoted(row.state))
+					eval[bool](desktop, `(document.querySelector("qr-login").lang = `+quoted(lang)+`, true)`)
+					desktop.until(`part(".message").textContent === ` + quoted(sentence) + ` && part(".live").textContent === ` + quoted(sentence))
+				}
+				if nonsense := eval[[]string](desktop, `nonsense`); len(nonsense) > 0 {
+					t.Errorf("the page said %q", nonsense)
+				}
+			}
+			refuse("/v1/tickets")
+			desktop.open(s.url + "/")
+			desktop.mark()
+			givenUp()
+			desktop.until(`part(":focus") === part(".primary")`)
+			eventually(t, patience, "the page asks eleven times", func() bool { return asked.Load() == 11 })
+			g.pass()
+			desktop.click(".primary")
+			desktop.until(`state() === "pending" && find("img") && !find(".primary")`)
+			eventually(t, patience, "the page watches", func() bool { return s.sockets(t, "ws") == 1 })
+			g.cut() // and while it watches
+			refuse("/v1/tickets/")
+			givenUp()
+			g.pass()
+			desktop.click(".primary")
+			desktop.until(`state() === "pending" && find("img") && !find(".primary")`)
+			desktop.notReloaded()
+		})
+	}
+}
+
+// shortWaits makes the waits between two tries short: they alone are no whole number.
+const shortWaits = `{ const later = setTimeout; window.setTimeout = (f, ms, ...a) => later(f, ms % 1 ? 20 : ms, ...a); }`
+
+// seesNonsense keeps what the component says that is no sentence for people.
+const seesNonsense = `window.nonsense = []; {
+	const attach = Element.prototype.attachShadow;
+	Element.prototype.attachShadow = function (options) {
+		const root = attach.call(this, options);
+		new MutationObserver(() => {
+			for (const { textContent } of root.querySelectorAll("h2, p, button")) {
+				if (/NaN|undefined|null|Infinity|%s/.test(textContent)) nonsense.push(textContent);
+			}
+		}).observe(root, { subtree: true, childList: true, characterData: true });
+		return root;
+	};
+}`

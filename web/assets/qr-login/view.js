@@ -28,8 +28,15 @@ const STATES = {
   offline: { icon: 'offline', main: ['now', 'now'] },
   limited: { icon: 'clock' },
   busy: { icon: 'clock' },
-  barred: { icon: 'alert' },
+  barred: { icon: 'alert', main: ['now', 'now'] },
+  // No further try comes by itself.
+  offlineStill: { icon: 'offline', main: ['now', 'now'] },
+  limitedStill: { icon: 'clock', main: ['again', 'now'] },
+  busyStill: { icon: 'clock', main: ['again', 'now'] },
 };
+
+// Their sentence has the seconds until the next try in it.
+const COUNTING = new Set(['offline', 'limited', 'busy']);
 
 export class View {
   #host;
@@ -65,7 +72,7 @@ export class View {
 
   /** view: what login.js shows; its `state` also becomes the host's data-state. */
   show(view) {
-    const name = view.state === 'pending' ? pendingName(view) : view.state;
+    const name = nameOf(view);
     const fresh = name !== this.#shown;
     const again = view.triesLeft !== this.#triesLeft;
     const had = this.#root.activeElement;
@@ -119,7 +126,7 @@ export class View {
     if (view.image) p.image.src = view.image;
     p.image.hidden = !view.image;
     p.image.alt = this.#words.qrLabel;
-    const dimmed = name === 'offline' && Boolean(view.image);
+    const dimmed = view.state === 'offline' && Boolean(view.image);
     p.stage.classList.toggle('skeleton', name === 'loading');
     p.stage.classList.toggle('covered', name !== 'pending' && name !== 'loading');
     p.stage.classList.toggle('dimmed', dimmed);
@@ -167,22 +174,23 @@ export class View {
     const w = this.#words;
     let message = w[name];
     if (name === 'denied') message = w[`denied_${view.reason}`] ?? w.denied;
-    if (name === 'offline' && view.until === undefined) message = w.offlineStill;
     if (name === 'scanned' || name === 'question') message = say(message, view.user ?? '');
     if (name === 'loading') return this.#loading(message, view);
     p.message.replaceChildren(...clauses(message));
     p.small.textContent = this.#smallSentence(name, view);
     p.small.classList.toggle('wrong', name === 'check' && Boolean(view.wrong));
     const checked = name === 'check' && view.wrong ? p.small.textContent : message;
-    this.#say(name === 'pending' && view.renewed ? w.renewed : say(checked, wholeSeconds(view.until)));
+    const counted = COUNTING.has(name) ? say(message, wholeSeconds(view.until)) : checked;
+    this.#say(name === 'pending' && view.renewed ? w.renewed : counted);
   }
 
-  #smallSentence(name, { renewed, wrong, triesLeft, reason, until }) {
+  #smallSentence(name, { renewed, wrong, triesLeft, reason }) {
     const w = this.#words;
     if (name === 'pending') return renewed ? w.renewed : w.anyCamera;
     if (name === 'check') return say(wrong ? w.checkAgain : w.tries, triesLeft);
     if (name === 'failed' || (name === 'denied' && reason !== 'by_user')) return w.newCodeHelps;
-    return name === 'offline' && until === undefined ? w.network : '';
+    if (name === 'limitedStill' || name === 'busyStill') return w.later;
+    return name === 'offlineStill' ? w.network : '';
   }
 
   // Words only when it takes long; until then the old ones would lie, so none.
@@ -206,7 +214,7 @@ export class View {
 
   #clock(name, view) {
     const p = this.#part;
-    const counts = ['offline', 'limited', 'busy'].includes(name) && view.until !== undefined;
+    const counts = COUNTING.has(name);
     p.line.classList.toggle('runs', Boolean(view.span));
     if (!counts && !view.span) return;
     const sentence = this.#words[name];
@@ -253,6 +261,12 @@ export class View {
     first.focus();
     event.preventDefault();
   }
+}
+
+function nameOf(view) {
+  if (view.state === 'pending') return pendingName(view);
+  const still = `${view.state}Still`;
+  return view.until === undefined && still in STATES ? still : view.state;
 }
 
 // A phone cannot scan its own screen: it is led on instead.

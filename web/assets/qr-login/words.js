@@ -36,7 +36,10 @@ const en = {
   network: 'Check the network, then try again',
   now: 'Try now',
   limited: 'Too many tries from this network; again\u00a0in\u00a0%s\u00a0s',
+  limitedStill: 'Too many tries from this network',
   busy: 'The service is busy. Again in %s s',
+  busyStill: 'The service is busy',
+  later: 'Wait a moment, then try again',
   barred: 'This network is on hold. Try another one',
   failed: 'The login could not be finished',
 };
@@ -77,7 +80,10 @@ const zh = {
   network: '请检查网络后重试',
   now: '立即重试',
   limited: '当前网络请求过多，%s 秒后重试',
+  limitedStill: '当前网络请求过多',
   busy: '服务繁忙，%s 秒后重试',
+  busyStill: '服务繁忙',
+  later: '请稍候再试',
   barred: '此网络已暂停使用，请换用其他网络',
   failed: '未能完成登录',
 };
