@@ -1,8 +1,11 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"syscall"
 
 	"github.com/oschwald/maxminddb-golang/v2"
 )
@@ -11,13 +14,25 @@ import (
 // GeoIP2 City database, or any with the same members. A nil one knows nothing.
 type Geo struct{ db *maxminddb.Reader }
 
-// OpenGeo reads the file.
+// OpenGeo opens the file. Its errors are for who configures it: they name the file
+// and say in plain words what is wrong.
 func OpenGeo(path string) (*Geo, error) {
-	db, err := maxminddb.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("web: geo: %w", err)
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return nil, fmt.Errorf("%s: not a regular file", path)
 	}
-	return &Geo{db}, nil
+	var db *maxminddb.Reader
+	if err == nil {
+		db, err = maxminddb.Open(path)
+	}
+	var system syscall.Errno
+	switch {
+	case err == nil:
+		return &Geo{db}, nil
+	case errors.As(err, &system):
+		return nil, fmt.Errorf("%s: %w", path, system)
+	}
+	return nil, fmt.Errorf("%s: not a database in MaxMind's format, or a damaged one", path)
 }
 
 // Close lets go of the file.

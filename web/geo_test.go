@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/maxmind/mmdbwriter"
@@ -111,15 +111,42 @@ func TestBrokenGeoFileIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"empty", "text", "cut", "zeros", "missing", "."} {
-		geo, err := OpenGeo(filepath.Join(dir, name))
+	for _, name := range []string{"pipe", "link to a pipe"} {
+		path := filepath.Join(dir, name)
+		if name == "pipe" {
+			err = syscall.Mkfifo(path, 0o600)
+		} else {
+			err = os.Symlink(filepath.Join(dir, "pipe"), path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// With a writer of the pipe, opening it would not wait.
+	pipe, err := os.OpenFile(filepath.Join(dir, "pipe"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	const no, special = "not a database in MaxMind's format, or a damaged one", "not a regular file"
+	for name, want := range map[string]string{
+		"empty": no, "text": no, "cut": no, "zeros": no, "pipe": special, "link to a pipe": special, "": special,
+		"missing": "no such file or directory", "text/city.mmdb": "not a directory",
+	} {
+		path := filepath.Join(dir, name)
+		geo, err := OpenGeo(path)
 		if err == nil {
 			geo.Close()
 			t.Errorf("%s: opened", name)
-		} else if !strings.HasPrefix(err.Error(), "web: geo: ") {
+		} else if err.Error() != path+": "+want {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(geoFile(t), link); err != nil {
+		t.Fatal(err)
+	}
+	openGeo(t, link)
 }
 
 // A file that lost bytes on its way says something else, or nothing; it never

@@ -72,8 +72,11 @@ func TestWrongConfigurationIsOneLineThatNamesTheField(t *testing.T) {
 		"demo users in production": {args: []string{"--env=production", "--demo-users=alice"}, names: "demo_users"},
 		"unknown environment":      {args: []string{"--env=staging"}, names: "env"},
 		"check code sometimes":     {args: []string{"--check-code=sometimes"}, names: "check-code"},
-		"places in no file":        {args: []string{"--geoip-db=/nowhere/city.mmdb"}, names: "geoip_db"},
-		"limits by halves":         {args: []string{"--limits=some"}, names: "limits"},
+		"places in no file":        {args: []string{"--geoip-db=/nowhere/city.mmdb"}, names: "scanlogin: geoip_db: /nowhere/city.mmdb: no such file or directory\n"},
+		"places in a directory":    {args: []string{"--geoip-db=/"}, names: "scanlogin: geoip_db: /: not a regular file\n"},
+		"places in a device":       {args: []string{"--geoip-db=/dev/null"}, names: "scanlogin: geoip_db: /dev/null: not a regular file\n"},
+		"places in a text":         {args: []string{"--geoip-db=cli_test.go"}, names: "scanlogin: geoip_db: cli_test.go: not a database in MaxMind's format, or a damaged one\n"},
+		"limits by halves":         {args: []string{"--limits=some"}, names: `limits: "some" is neither on nor off`},
 		"signing with a secret":    {args: []string{"--signing-alg=HS256"}, names: "signing-alg"},
 		"unknown log format":       {args: []string{"--log=xml"}, names: "log"},
 	} {

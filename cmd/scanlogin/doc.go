@@ -10,6 +10,7 @@
 //	callers.go  the file's callers: back ends that sign their requests
 //	limits.go   the file's limits, over the defaults
 //	serve.go    wiring: listeners, rooms, the goroutines and their end
+//	openfiles_unix.go  how many connections the system allows
 //	demo.go     what `demo` sets for a person who has set nothing
 //	admin.go    keys and ban: calls to the admin listener of a running server
 //

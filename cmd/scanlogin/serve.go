@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -36,7 +37,23 @@ func (serveVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, c, public, admin, newLogger(c.Log, out, slog.LevelInfo))
+	log := newLogger(c.Log, out, slog.LevelInfo)
+	warnOfFewFiles(log, c.Limits.Limits)
+	return serve(ctx, c, public, admin, log)
+}
+
+// openFiles is how many files and connections the system lets this process have open.
+var openFiles = func() (uint64, error) { return math.MaxUint64, nil }
+
+// warnOfFewFiles says that the system's limit will be met before the server's own: then
+// newcomers wait unanswered where a 503 would have sent them to another instance.
+func warnOfFewFiles(log *slog.Logger, limits web.Limits) {
+	limits = limits.WithDefaults()
+	needed := uint64(limits.Sockets + limits.RequestsInFlight)
+	if most, err := openFiles(); err == nil && most < needed && !limits.Off {
+		log.Warn("too few open files are allowed for the limits in force: raise them with `ulimit -n` (systemd: LimitNOFILE=, containers: --ulimit nofile=), or lower sockets and requests_in_flight",
+			"allowed", most, "needed", needed)
+	}
 }
 
 // listen binds both ports before anything is started, so that a taken one is
