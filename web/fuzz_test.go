@@ -218,7 +218,7 @@ func FuzzCookie(f *testing.F) {
 		r, w := httptest.NewRequest("GET", "/s", nil), httptest.NewRecorder()
 		mine := visit{Sub: sub, SID: sid, Lang: lang, Nonce: nonce}
 		if err := s.remember(w, r, phoneCookie, mine); err != nil {
-			if clean(sub + sid + lang + nonce) {
+			if clean(sub) && clean(sid) && clean(lang) && clean(nonce) { // two halves of a character are none
 				t.Fatalf("%+v: %v", mine, err)
 			}
 			return
