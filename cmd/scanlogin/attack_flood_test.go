@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,6 +114,81 @@ func TestBadHandshakesAreRefused(t *testing.T) {
 	p.both("POST", 405, "method_not_allowed", "POST", path, "")
 }
 
+// deaf is a browser's socket for which the kernels on both sides keep as little as they
+// can, so that it is full when its page has not read a few KB.
+func (c *caller) deaf(l login) {
+	c.t.Helper()
+	small := func(_, _ string, raw syscall.RawConn) (err error) {
+		raw.Control(func(fd uintptr) {
+			err = errors.Join(syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1),
+				syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 256))
+		})
+		return err
+	}
+	dialer := websocket.Dialer{HandshakeTimeout: 5 * time.Second, Subprotocols: []string{"scanlogin.v1"}, NetDialContext: (&net.Dialer{Control: small}).DialContext}
+	conn, _, err := dialer.Dial("ws"+strings.TrimPrefix(c.base, "http")+"/v1/tickets/"+l.id+"/ws", http.Header{"Origin": {publicURL}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { conn.Close() })
+	if err := conn.WriteJSON(map[string]string{"type": "watch", "device_code": l.deviceCode}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// neighbour is a login whose browser hears of it at once, whatever others do.
+func (p *pair) neighbour(i int, phone string) {
+	p.t.Helper()
+	l := p.api[i%2].create()
+	s, err := watch(p.all[i%2].url, publicURL, l)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer s.conn.Close()
+	if _, err := s.until("pending", 5*time.Second); err != nil {
+		p.t.Fatal(err)
+	}
+	p.api[(i+1)%2].scan(&l, phone)
+	if _, err := s.until("scanned", time.Second); err != nil {
+		p.t.Errorf("neighbour %d: %v", i, err)
+	}
+}
+
+// T18: on each instance a browser stops reading while its phone scans again and again,
+// until nothing more can be written to it. Its neighbours are not delayed by that, and it
+// is cut off at the write deadline of 5 s. (Heartbeats, which would end it too, are far.)
+func TestReaderThatStopsIsCutOff(t *testing.T) {
+	t.Parallel()
+	p := startPair(t, "SCANLOGIN_HEARTBEAT=10m", "SCANLOGIN_CONFIRM_TTL=10m")
+	phones := signInCrowd(p.api[0])
+	var watched [2]login
+	for i, api := range p.api {
+		watched[i] = api.create()
+		api.deaf(watched[i])
+	}
+	begun, changes := time.Now(), 0
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for open := 2; open > 0; changes++ {
+		<-tick.C
+		if time.Since(begun) > 40*time.Second {
+			t.Fatalf("%d are still written to after %d changes", open, changes)
+		}
+		p.neighbour(changes, phones[person(2+changes%30)])
+		open = 0
+		for i, s := range p.all {
+			if metric(t, s, `scanlogin_hub_event_duration_seconds_count{name="hub.deliver",result="refused"}`) == 0 {
+				p.api[1-i].scan(&watched[i], phones[person(i)])
+				open++
+			}
+		}
+	}
+	t.Logf("both cut off after %d changes and %s", changes, time.Since(begun).Round(time.Millisecond))
+	for _, s := range p.all {
+		eventually(t, 5*time.Second, "the socket is gone", func() bool { return metric(t, s, `scanlogin_sockets{transport="ws"}`) == 0 })
+	}
+}
+
 // T18, T20: sockets that read nothing, sockets that talk while they are talked to and
 // sockets that vanish, on both instances; the neighbours hear of their logins at
 // once, and neither instance panics.
@@ -143,19 +219,7 @@ func TestGreedySocketsDelayNobody(t *testing.T) {
 		})
 	}
 	for i := range 10 {
-		l := p.api[i%2].create()
-		s, err := watch(p.all[i%2].url, publicURL, l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.until("pending", 5*time.Second); err != nil {
-			t.Fatal(err)
-		}
-		p.api[(i+1)%2].scan(&l, phones[person(i)])
-		if _, err := s.until("scanned", time.Second); err != nil {
-			t.Errorf("neighbour %d: %v", i, err)
-		}
-		s.conn.Close()
+		p.neighbour(i, phones[person(i)])
 	}
 	greedy.Wait()
 	for i, s := range p.all {
@@ -167,13 +231,16 @@ func TestGreedySocketsDelayNobody(t *testing.T) {
 }
 
 // T21, T30: half a header, a header without end and a token of a million dots take
-// nothing from either instance but a connection, and not for long.
+// nothing from either instance but a connection: 5 s for a header, 10 s for all of it.
 func TestSlowAndGiantHeadersAreCutOff(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)
 	var slow sync.WaitGroup
 	for i, s := range p.all {
-		for _, begin := range []string{"GET /livez HTTP/1.1\r\nHost: login.ex", "POST /v1/tickets HTTP/1.1\r\nHost: login.example\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{"} {
+		for begin, within := range map[string]time.Duration{
+			"GET /livez HTTP/1.1\r\nHost: login.ex": 6 * time.Second,
+			"POST /v1/tickets HTTP/1.1\r\nHost: login.example\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{": 11 * time.Second,
+		} {
 			slow.Go(func() {
 				c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 				if err != nil {
@@ -181,10 +248,10 @@ func TestSlowAndGiantHeadersAreCutOff(t *testing.T) {
 					return
 				}
 				defer c.Close()
-				c.SetDeadline(time.Now().Add(20 * time.Second))
+				c.SetDeadline(time.Now().Add(within))
 				fmt.Fprint(c, begin)
 				if _, err := io.Copy(io.Discard, c); err != nil {
-					t.Errorf("instance %d waits on: %v", i, err)
+					t.Errorf("instance %d waits on after %s: %v", i, within, err)
 				}
 			})
 		}

@@ -17,6 +17,7 @@ func TestInstanceWithAWrongClockIsNotReady(t *testing.T) {
 		time.Hour: 503, -365 * 24 * time.Hour: 503,
 	} {
 		f.proxy.with(shiftTime(off))
+		eventually(t, time.Second, "it has looked again", func() bool { return status(f.here.base+"/readyz") == want })
 		a := f.here.do(want, "GET", "/readyz", "", nil)
 		if want == 503 && (a.took > time.Second || a.header.Get("Retry-After") == "") {
 			t.Errorf("%s off: after %s: %s", off, a.took, a.raw)

@@ -35,6 +35,7 @@ type redisProxy struct {
 // said is one answer on its way to the instance.
 type said struct {
 	to         string // the command's name; of what is pushed: "message", "subscribe", "unsubscribe"
+	key        string // that a script was given
 	raw        []byte
 	subscriber bool // on a connection that has subscribed to something
 }
@@ -53,7 +54,7 @@ type hop struct {
 	down, up net.Conn // to the instance, to Redis
 
 	mu         sync.Mutex
-	asked      []string // commands whose answers are still to come, in order
+	asked      []said // what the answers still to come are to, in order
 	subscriber bool
 }
 
@@ -100,7 +101,7 @@ func (p *redisProxy) serve(c net.Conn) {
 	p.all.Go(func() { p.answer(h) })
 }
 
-// ask passes commands on and remembers their names.
+// ask passes commands on and remembers what they were.
 func (p *redisProxy) ask(h *hop) {
 	defer p.drop(h)
 	in := bufio.NewReader(h.down)
@@ -214,8 +215,22 @@ func loseFrom(n int64) fault {
 	}
 }
 
-// touching are the commands that read and write records.
-var touching = []string{"GET", "EVALSHA", "EVAL"}
+// What scripts do is writing; touching are the commands that read and write records.
+var (
+	writing  = []string{"EVALSHA", "EVAL"}
+	touching = append([]string{"GET"}, writing...)
+)
+
+// noRoom is Redis with its memory full, for the scripts whose key has this in it: reads
+// are answered as ever.
+func noRoom(in string) fault {
+	return func(s said) ([]byte, error) {
+		if !slices.Contains(writing, s.to) || !strings.Contains(s.key, in) {
+			return s.raw, nil
+		}
+		return []byte("-OOM command not allowed when used memory > 'maxmemory'.\r\n"), nil
+	}
+}
 
 // shiftTime has Redis' clock differ by d.
 func shiftTime(d time.Duration) fault {
@@ -238,19 +253,24 @@ func (h *hop) note(raw []byte) {
 		h.subscriber = true
 		return
 	}
-	h.asked = append(h.asked, name)
+	to := said{to: name}
+	if slices.Contains(writing, name) {
+		to.key = element(raw, 3)
+	}
+	h.asked = append(h.asked, to)
 }
 
 // match finds what an answer is to.
 func (h *hop) match(raw []byte) said {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := said{raw: raw, subscriber: h.subscriber}
+	var s said
 	if raw[0] == '>' {
 		s.to = element(raw, 0)
 	} else if len(h.asked) > 0 {
-		s.to, h.asked = h.asked[0], h.asked[1:]
+		s, h.asked = h.asked[0], h.asked[1:]
 	}
+	s.raw, s.subscriber = raw, h.subscriber
 	return s
 }
 

@@ -3,8 +3,11 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"net"
+	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,6 +75,70 @@ func TestLimiterWithoutRedisLetsNothingThrough(t *testing.T) {
 		}
 		f.back()
 	}
+}
+
+// F12: Redis is there, and only the limiter's keys find no room in it. Whatever is
+// limited is 503 and is not done; afterwards it is.
+func TestLimiterWithoutRoomLetsNothingThrough(t *testing.T) {
+	f := startFaulty(t, "SCANLOGIN_LIMITS=on", "SCANLOGIN_TRUSTED_PROXIES=127.0.0.0/8")
+	f.here, f.there = f.here.within("203.0.113.7"), f.there.within("198.51.100.7")
+	phone := f.there.signIn("alice")
+	k := f.there.login(phone)
+	qr, confirmed := f.there.create(), f.there.create()
+	f.there.scan(&confirmed, phone)
+	f.there.confirm(confirmed, phone)
+	device := f.there.do(200, "POST", "/oauth/device_authorization", "", url.Values{"client_id": {"device"}})
+	const permits, all = ":p:", ""
+	one, other := f.written(func() { f.here.signIn("bob") }), f.written(func() { f.here.signIn("carol") })
+	maps.DeleteFunc(one, func(key string, _ bool) bool { return !other[key] })
+	signIns := slices.Collect(maps.Keys(one))
+	if len(signIns) != 1 {
+		t.Fatalf("two sign-ins of one network have in common: %v", signIns)
+	}
+	for what, g := range map[string]struct {
+		full, path, token string
+		body              any
+		done              int
+	}{
+		"a ticket":          {permits, "/v1/tickets", "", nil, 201},
+		"a device's":        {permits, "/oauth/device_authorization", "", url.Values{"client_id": {"device"}}, 200},
+		"a scan":            {permits, "/v1/scan", phone, map[string]string{"qr": qr.qr}, 200},
+		"a typed code":      {permits, "/v1/scan", phone, map[string]string{"user_code": device.text("user_code")}, 200},
+		"a redemption":      {permits, "/oauth/token", "", redeemForm(confirmed), 200},
+		"a refresh":         {permits, "/oauth/token", "", refreshForm(k.refresh), 200},
+		"a wrong grant":     {permits, "/oauth/token", "", refreshForm("made up"), 400},
+		"a sign-in":         {signIns[0], "/v1/signin/demo", "", map[string]string{"credential": "bob"}, 200},
+		"a wrong sign-in":   {all, "/v1/signin/demo", "", map[string]string{"credential": "mallory"}, 401},
+		"a wrong user_code": {all, "/v1/scan", phone, map[string]string{"user_code": "BCDF-GHJK"}, 404},
+	} {
+		before := f.proxy.struck.Load()
+		f.proxy.with(noRoom(g.full))
+		f.refused("POST", g.path, g.token, g.body)
+		f.proxy.heal()
+		if f.proxy.struck.Load() == before {
+			t.Errorf("%s is not limited", what)
+		}
+		f.here.do(g.done, "POST", g.path, g.token, g.body)
+	}
+}
+
+// written are the keys of the scripts that something runs.
+func (f *faulty) written(something func()) map[string]bool {
+	var mu sync.Mutex
+	keys := map[string]bool{}
+	f.proxy.with(func(s said) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if s.key != "" {
+			keys[s.key] = true
+		}
+		return s.raw, nil
+	})
+	something()
+	f.proxy.heal()
+	mu.Lock()
+	defer mu.Unlock()
+	return keys
 }
 
 // F23: a double tap, a retry, a phone with two radios: the same decision five
@@ -168,6 +235,28 @@ func TestFlushedRedisOpensNoDoor(t *testing.T) {
 	k := f.here.login(f.there.signIn("alice"))
 	f.there.alive(k.access)
 	f.here.do(401, "GET", "/v1/sessions", old.access, nil)
+}
+
+// F13: Redis reads as ever and has no room for a nonce. What was asked for needs no more
+// than reading, and is not told all the same.
+func TestSignedRequestWhoseNonceIsNotStored(t *testing.T) {
+	f := startFaulty(t, "SCANLOGIN_CONFIG="+configFile(t, callersFile))
+	caller := newCaller(t, f.public)
+	l := f.here.create()
+	ask := func() *http.Request {
+		return caller.signed("till-1", till, "ticket", asJSON(t, map[string]string{"ticket_id": l.id}))
+	}
+	for i, p := range []*redisProxy{f.proxy, f.beyond} {
+		p.with(noRoom(""))
+		a := caller.at(f.instances[i], ask())
+		p.heal()
+		if a.status != 503 || a.code() != "store_unavailable" || a.took > time.Second || p.struck.Load() == 0 {
+			t.Errorf("instance %d: %d after %s: %s", i, a.status, a.took, a.raw)
+		}
+		if a := caller.at(f.instances[i], ask()); a.status != 200 || a.text("status") != "pending" {
+			t.Errorf("instance %d afterwards: %d %s", i, a.status, a.raw)
+		}
+	}
 }
 
 // F13: the nonce was spent, or the work was done, and the caller was told 503. The

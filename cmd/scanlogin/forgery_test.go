@@ -124,8 +124,18 @@ func TestForgedTokensOpenNoDoor(t *testing.T) {
 	api.alive(k.access)
 }
 
-// rss is a server's memory in bytes, as it says itself.
+// rss is a server's memory in bytes.
 func rss(t *testing.T, s *server) int64 {
+	t.Helper()
+	bytes := metric(t, s, "process_resident_memory_bytes")
+	if bytes == 0 {
+		t.Fatal("no resident memory in the metrics")
+	}
+	return int64(bytes)
+}
+
+// metric is what a server says of itself; 0: nothing yet.
+func metric(t *testing.T, s *server, name string) float64 {
 	t.Helper()
 	response, err := http.Get(s.admin + "/metrics")
 	if err != nil {
@@ -137,14 +147,13 @@ func rss(t *testing.T, s *server) int64 {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "process_resident_memory_bytes "); ok {
-			bytes, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			number, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return int64(bytes)
+			return number
 		}
 	}
-	t.Fatal("no resident memory in the metrics")
 	return 0
 }

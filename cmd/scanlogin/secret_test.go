@@ -5,14 +5,16 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +84,9 @@ func parsed(t *testing.T, args ...string) *Config {
 	if c.Clients, err = file.clients(); err != nil {
 		t.Fatal(err)
 	}
+	if c.Callers, err = file.callers(); err != nil {
+		t.Fatal(err)
+	}
 	return &c.Config
 }
 
@@ -112,12 +117,23 @@ func inside(t *testing.T, c *Config) (url string, log *lines) {
 	return url, log
 }
 
-// witness remembers what its requests showed the server and were shown.
+// witness remembers what its requests showed the server and were shown. They go to the
+// instances in turn.
 type witness struct {
 	*caller
+	bases   []string
 	from    string
+	sent    int
+	cookies map[string]string
+	form    url.Values        // hidden fields of the page before
 	secrets map[string]string // what it is -> text
+	private map[string]string // no secrets, but nobody else's business
 }
+
+var (
+	field  = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)"`)
+	digits = regexp.MustCompile(`<span>(\d)</span> <span>(\d)</span>`)
+)
 
 func (w *witness) send(want int, method, path, token string, body any) answer {
 	w.t.Helper()
@@ -129,32 +145,88 @@ func (w *witness) send(want int, method, path, token string, body any) answer {
 	case nil:
 		reader = strings.NewReader("")
 	default:
-		raw, _ := json.Marshal(b)
-		reader = strings.NewReader(string(raw))
+		reader = strings.NewReader(asJSON(w.t, b))
 	}
 	request, err := http.NewRequest(method, w.base+path, reader)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", contentType)
-	request.Header.Set("X-Forwarded-For", w.from)
-	request.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36 marked-by-the-test")
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
+	return w.pass(want, request)
+}
+
+// pass sends a request to the public URL to the instance whose turn it is.
+func (w *witness) pass(want int, request *http.Request) answer {
+	w.t.Helper()
+	public := *request.URL
+	w.sent++
+	instance, err := url.Parse(w.bases[w.sent%len(w.bases)])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	request.Host, request.URL.Scheme, request.URL.Host = public.Host, instance.Scheme, instance.Host
+	request.Header.Set("X-Forwarded-For", w.from)
+	request.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36 marked-by-the-test")
+	for name, value := range w.cookies {
+		request.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
 	a, err := w.caller.send(request)
 	if err != nil || a.status != want {
-		w.t.Fatalf("%s %s: %v %d %s", method, path, err, a.status, a.raw)
+		w.t.Fatalf("%s %s: %v %d %s", request.Method, public.Path, err, a.status, a.raw)
 	}
+	w.note(request.Method+" "+public.Path, a)
+	return a
+}
+
+// note remembers the secrets of an answer.
+func (w *witness) note(what string, a answer) {
 	for _, name := range []string{"access_token", "refresh_token", "device_code", "confirm_token", "user_code"} {
 		if secret := a.text(name); secret != "" {
 			if _, half, ok := strings.Cut(secret, "."); ok && name == "device_code" {
 				secret = half // the other one is the ticket_id
 			}
-			w.secrets[fmt.Sprintf("%s of %s %s", name, method, path)] = secret
+			w.secrets[name+" of "+what] = secret
 		}
 	}
-	return a
+	if id := a.text("ticket_id"); id != "" {
+		w.private["ticket_id of "+what] = id
+	}
+	if qr := a.text("verification_uri_complete"); qr != "" {
+		w.secrets["qr_token of "+what] = qr[len(qr)-16:] // its MAC; it begins with the ticket_id
+	}
+	code := a.text("check_code")
+	if shown := digits.FindStringSubmatch(a.raw); shown != nil {
+		code = shown[1] + shown[2]
+	}
+	if code != "" { // two digits are anywhere: as a value, they are not
+		for i, written := range []string{`:"` + code + `"`, `\"` + code + `\"`, "code=" + code, "code " + code} {
+			w.secrets[fmt.Sprintf("check code of %s, %d", what, i)] = written
+		}
+	}
+	for _, cookie := range (&http.Response{Header: a.header}).Cookies() {
+		w.cookies[cookie.Name] = cookie.Value
+		w.secrets["cookie "+cookie.Name+" of "+what] = cookie.Value
+	}
+	if fields := field.FindAllStringSubmatch(a.raw, -1); fields != nil {
+		w.form = url.Values{}
+		for _, match := range fields {
+			name, value := match[1], match[2]
+			w.form.Set(name, value)
+			if value != "" && slices.Contains([]string{"csrf", "proof", "confirm_token"}, name) {
+				w.secrets[name+" of "+what] = value
+			}
+		}
+	}
+}
+
+// post sends the form of the page before, and goes where that leads.
+func (w *witness) post(path, name, value string) answer {
+	w.t.Helper()
+	w.form.Set(name, value)
+	return w.send(200, "GET", w.send(303, "POST", path, "", w.form).header.Get("Location"), "", nil)
 }
 
 // found lists what of the secrets a text holds: as it is, its parts, and in the
@@ -179,55 +251,97 @@ func found(text string, secrets map[string]string) (names []string) {
 	return names
 }
 
-// A whole life of an account, from sign-in to logout, by scan and by typed code,
-// with a ban: what Redis saw and kept, and what was logged at debug level.
-func TestRedisAndLogsHoldNoSecretNoNameNoAddress(t *testing.T) {
-	redis := startRedis(t, "--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--rdbcompression", "no", "--appendfsync", "always")
-	seen := redis.monitor(t)
-	const shop = "a back end's secret, made at random"
-	good(t)
-	t.Setenv("SCANLOGIN_CONFIG", configFile(t, "clients:\n  shop: { name: Shop, secret_sha256: "+fmt.Sprintf("%x", sha256.Sum256([]byte(shop)))+" }\n"))
-	c := parsed(t, "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--drain=1s", "--redis-url="+redis.url(),
-		"--demo-users=wilhelmina,bob", "--trusted-proxies=127.0.0.0/8")
-	public, log := inside(t, c)
-	w := &witness{caller: newCaller(t, public), from: "198.51.100.77", secrets: map[string]string{
-		"the server's secret": c.Secret, "the back end's secret": shop, "User-Agent": "marked-by-the-test",
-	}}
-
+// byAPI is a life of an account: by scan, by typed code, and its end.
+func (w *witness) byAPI(shop string) {
+	w.t.Helper()
 	phone := w.send(200, "POST", "/v1/signin/demo", "", map[string]string{"credential": "wilhelmina"}).text("access_token")
 	w.send(401, "POST", "/v1/signin/demo", "", map[string]string{"credential": "a wrong credential"})
 	w.secrets["a wrong credential"] = "a wrong credential"
 	made := w.send(201, "POST", "/v1/tickets", "", map[string]any{"user_code": true})
-	qr := made.text("verification_uri_complete")
-	w.secrets["qr_token"] = qr[strings.LastIndex(qr, "/")+1:]
-	scanned := w.send(200, "POST", "/v1/scan", phone, map[string]string{"qr": qr})
-	id := made.text("ticket_id")
-	w.send(200, "POST", "/v1/tickets/"+id+"/confirm", phone, map[string]string{"confirm_token": scanned.text("confirm_token")})
-	first := w.send(200, "POST", "/oauth/token", "", redeemForm(login{deviceCode: made.text("device_code")}))
+	scanned := w.send(200, "POST", "/v1/scan", phone, map[string]string{"qr": made.text("verification_uri_complete")})
+	id, device := made.text("ticket_id"), made.text("device_code")
+	code := w.send(200, "POST", "/v1/tickets/"+id+"/confirm", phone, map[string]string{"confirm_token": scanned.text("confirm_token")}).text("check_code")
+	w.send(200, "POST", "/v1/tickets/"+id+"/check", device, map[string]string{"code": code})
+	first := w.send(200, "POST", "/oauth/token", "", redeemForm(login{deviceCode: device}))
 	second := w.send(200, "POST", "/oauth/token", "", refreshForm(first.text("refresh_token")))
 	w.send(200, "GET", "/oauth/userinfo", second.text("access_token"), nil)
 	w.send(200, "GET", "/v1/sessions", second.text("access_token"), nil)
 	w.send(200, "POST", "/oauth/introspect", "", url.Values{"client_id": {"shop"}, "client_secret": {shop}, "token": {second.text("access_token")}})
 	w.send(401, "POST", "/oauth/introspect", "", url.Values{"client_id": {"shop"}, "client_secret": {"a wrong client secret"}, "token": {"x"}})
 	w.secrets["a wrong client secret"] = "a wrong client secret"
-	device := w.send(200, "POST", "/oauth/device_authorization", "", url.Values{"client_id": {"device"}})
-	typed := w.send(200, "POST", "/v1/scan", phone, map[string]string{"user_code": device.text("user_code")})
+	other := w.send(200, "POST", "/oauth/device_authorization", "", url.Values{"client_id": {"device"}})
+	typed := w.send(200, "POST", "/v1/scan", phone, map[string]string{"user_code": other.text("user_code")})
 	w.send(200, "POST", "/v1/tickets/"+typed.text("ticket_id")+"/deny", phone, map[string]any{"confirm_token": typed.text("confirm_token"), "report": true})
 	w.send(404, "POST", "/v1/scan", phone, map[string]string{"user_code": "BCDF-GHJK"})
 	w.send(200, "POST", "/oauth/revoke", "", url.Values{"client_id": {"web"}, "token": {second.text("refresh_token")}})
 	w.send(204, "DELETE", "/v1/sessions?others=true", phone, nil)
+}
 
-	told := map[string]string{ // not secrets, but nobody else's business
-		"the name": "ilhelmina", "the user": "demo:", "the address": "198.51.100", "the ticket": id,
+// byPages is a login on the phone pages and the pages that stay signed in.
+func (w *witness) byPages() {
+	w.t.Helper()
+	w.send(200, "GET", "/", "", nil)
+	made := w.send(201, "POST", "/v1/tickets", "", nil)
+	qr, device := made.text("verification_uri_complete"), made.text("device_code")
+	w.send(200, "GET", qr[strings.LastIndex(qr, "/s/"):], "", nil)
+	w.post("/s/signin", "credential", "wilhelmina")
+	w.send(200, "POST", "/s/scan", "", w.form)
+	result := w.post("/s/decide", "decision", "approve")
+	code := strings.Join(digits.FindStringSubmatch(result.raw)[1:], "")
+	w.send(200, "POST", "/v1/tickets/"+made.text("ticket_id")+"/check", device, map[string]string{"code": code})
+	tokens := w.send(200, "POST", "/oauth/token", "", redeemForm(login{deviceCode: device}))
+	w.send(204, "POST", "/session", "", map[string]string{"access_token": tokens.text("access_token")})
+	w.send(200, "POST", "/session/token", "", nil)
+	w.send(200, "GET", "/s/devices", "", nil)
+	w.send(200, "GET", "/account", "", nil)
+	w.post("/signout", "", "")
+}
+
+// bySignature has a back end ask, once more, and with a wrong signature.
+func (w *witness) bySignature() {
+	w.t.Helper()
+	for _, secret := range []string{oldKey, till} {
+		request := w.signed("shop-1", secret, "end-sessions", `{"user":"demo:wilhelmina"}`)
+		w.secrets["a nonce signed with "+secret] = request.Header.Get("X-Nonce")
+		w.secrets["a signature with "+secret] = request.Header.Get("X-Signature")
+		again := request.Clone(w.t.Context())
+		again.Body, _ = request.GetBody()
+		w.pass(map[string]int{oldKey: 200, till: 401}[secret], request)
+		w.pass(401, again)
 	}
-	store := map[string]string{}
-	for name, secret := range w.secrets {
-		store[name] = secret
+}
+
+// T37, T46: a whole life of an account over two instances, by the API, by the pages and
+// by a back end: what Redis saw and kept, and what was logged at debug level.
+func TestRedisAndLogsHoldNoSecretNoNameNoAddress(t *testing.T) {
+	redis := startRedis(t, "--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--rdbcompression", "no", "--appendfsync", "always")
+	seen := redis.monitor(t)
+	const shop = "a back end's secret, made at random"
+	good(t)
+	t.Setenv("SCANLOGIN_CONFIG", configFile(t, "clients:\n  shop: { name: Shop, secret_sha256: "+fmt.Sprintf("%x", sha256.Sum256([]byte(shop)))+" }\n"+callersFile))
+	w := &witness{
+		caller: newCaller(t, "https://login.example"), from: "198.51.100.77", cookies: map[string]string{},
+		secrets: map[string]string{"the server's secret": testSecret, "the back end's secret": shop, "a caller's": oldKey, "its next": newKey, "another caller's": till, "User-Agent": "marked-by-the-test"},
+		private: map[string]string{"the name": "ilhelmina", "the user": "demo:", "the address": "198.51.100"},
 	}
-	for name, text := range told {
-		store[name] = text
+	var logs []*lines
+	for range 2 {
+		base, log := inside(t, parsed(t, "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--drain=1s", "--redis-url="+redis.url(),
+			"--demo-users=wilhelmina,bob", "--trusted-proxies=127.0.0.0/8", "--check-code=always"))
+		w.bases, logs = append(w.bases, base), append(logs, log)
 	}
-	if !strings.Contains(seen.String(), "EVALSHA") && !strings.Contains(seen.String(), "evalsha") {
+	w.byAPI(shop)
+	w.byPages()
+	w.bySignature()
+
+	for _, kind := range []string{"access_token", "refresh_token", "device_code", "confirm_token", "user_code", "qr_token", "check code", "cookie __Host-scanlogin-phone", "cookie __Host-scanlogin-web", "csrf", "proof"} {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(w.secrets)), func(name string) bool { return strings.HasPrefix(name, kind+" of ") }) {
+			t.Errorf("no %s was seen", kind)
+		}
+	}
+	store := maps.Clone(w.secrets)
+	maps.Copy(store, w.private)
+	if !strings.Contains(strings.ToUpper(seen.String()), "EVALSHA") {
 		t.Fatal("MONITOR saw no command of ours")
 	}
 	if names := found(seen.String(), store); names != nil {
@@ -240,13 +354,12 @@ func TestRedisAndLogsHoldNoSecretNoNameNoAddress(t *testing.T) {
 	if names := found(disk, store); names != nil {
 		t.Errorf("the dump shows: %q", names)
 	}
-	if text := log.String(); !strings.Contains(text, `"level":"INFO"`) || !strings.Contains(text, `"route":"/v1/scan"`) {
-		t.Fatalf("no log: %s", text)
-	}
-	if names := found(log.String(), w.secrets); names != nil {
-		t.Errorf("the log shows: %q", names)
-	}
-	if len(w.secrets) < 15 {
-		t.Errorf("only %d secrets were seen", len(w.secrets))
+	for i, log := range logs {
+		if text := log.String(); !strings.Contains(text, `"level":"INFO"`) || !strings.Contains(text, `"route":"/s/`) {
+			t.Fatalf("instance %d has no log: %s", i, text)
+		}
+		if names := found(log.String(), w.secrets); names != nil {
+			t.Errorf("instance %d logs: %q", i, names)
+		}
 	}
 }

@@ -240,3 +240,24 @@ func TestCallerInShell(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 }
+
+// What the README shows is what the tests run.
+func TestReadmeShowsTheCallers(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, from := range map[string]string{"signed_test.go": "func sign(", "testdata/signed.sh": "path="} {
+		source, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, body, _ := strings.Cut(string(source), "\n"+from)
+		if strings.HasSuffix(path, ".go") {
+			body, _, _ = strings.Cut(body, "\n}\n")
+		}
+		if body == "" || !strings.Contains(string(readme), from+body) {
+			t.Errorf("the README does not show %s as it is", path)
+		}
+	}
+}
