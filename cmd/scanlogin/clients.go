@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -134,8 +135,11 @@ func (c *client) member(name string) (field any, want string) {
 // and 3.5 for 3.
 func decode(at string, node *yaml.Node, into any, want string) error {
 	err, tag := node.Decode(into), meant(node).ShortTag()
-	_, whole := into.(*int)
+	number, whole := into.(*int)
 	var wrong *yaml.TypeError
+	if whole && err == nil {
+		*number, err = strconv.Atoi(meant(node).Value) // yaml takes 010 for 8
+	}
 	switch {
 	case errors.As(err, &wrong) && strings.Contains(wrong.Errors[0], "already defined"):
 		return fmt.Errorf("%s: %s", at, wrong.Errors[0])

@@ -90,6 +90,7 @@ func TestWrongClientIsOneLineThatNamesTheMember(t *testing.T) {
 		"negative sessions":        {"{shop: {name: Shop, max_sessions: -1}}", "clients.shop.max_sessions"},
 		"too many sessions":        {"{shop: {name: Shop, max_sessions: 33}}", "clients.shop.max_sessions"},
 		"half a session":           {"{shop: {name: Shop, max_sessions: 3.5}}", "clients.shop.max_sessions"},
+		"sessions in hexadecimal":  {"{shop: {name: Shop, max_sessions: 0x10}}", "clients.shop.max_sessions"},
 		"sessions are a word":      {"{shop: {name: Shop, max_sessions: few}}", "clients.shop.max_sessions"},
 		"unknown policy":           {"{shop: {name: Shop, on_limit: end_newest}}", "clients.shop.on_limit"},
 		"more scope for the phone": {"{phone: {scopes: [openid]}}", "clients.phone.scopes"},
@@ -128,7 +129,7 @@ clients:
     access_ttl: *short
     refresh_ttl: 24h
     refresh_idle: 2h
-    max_sessions: 3
+    max_sessions: 010
     on_limit: refuse
   'my till': &till {name: 5, origins: http://till.example}
   'other till': {<<: *till, secret_sha256: "` + someHash + `"}
@@ -158,7 +159,7 @@ func TestClientsOfTheFileGoOverTheBuiltInOnes(t *testing.T) {
 			ID: "shop", Name: "Shop Düsseldorf 🛒", Kind: "app", DeviceFlow: true, Scopes: []string{"openid", "orders:read"},
 			Audience: "https://api.shop.example", SecretHashes: [][]byte{hash, hash},
 			Origins: []string{"https://shop.example", "http://localhost:3000"}, AccessTTL: 5 * time.Minute,
-			RefreshTTL: 24 * time.Hour, RefreshIdle: 2 * time.Hour, MaxSessions: 3, OnLimit: auth.Refuse,
+			RefreshTTL: 24 * time.Hour, RefreshIdle: 2 * time.Hour, MaxSessions: 10, OnLimit: auth.Refuse,
 		},
 		"my till":    {ID: "my till", Name: "5", Kind: "web", Scopes: some, Origins: []string{"http://till.example"}},
 		"other till": {ID: "other till", Name: "5", Kind: "web", Scopes: some, Origins: []string{"http://till.example"}, SecretHashes: [][]byte{hash}},

@@ -69,7 +69,7 @@ func TestClockOfRedisGoesBack(t *testing.T) {
 	if a := f.here.do(401, "POST", "/v1/scan", alice, map[string]string{"qr": pending.qr}); a.code() != "invalid_token" {
 		t.Error(a.raw) // the phone's session is as idle
 	}
-	f.here.do(503, "GET", "/readyz", "", nil)
+	eventually(t, time.Second, "it says that it is not ready", func() bool { return status(f.here.base+"/readyz") == 503 })
 	alice = f.there.signIn("alice")
 	f.there.alive(f.there.login(alice).access) // who comes all the same is served
 }
@@ -94,7 +94,7 @@ func TestClockOfRedisGoesAhead(t *testing.T) {
 		t.Error(a.raw)
 	}
 	f.here.do(404, "GET", "/v1/tickets/"+l.id, l.deviceCode, nil)
-	f.here.do(503, "GET", "/readyz", "", nil)
+	eventually(t, time.Second, "it says that it is not ready", func() bool { return status(f.here.base+"/readyz") == 503 })
 	f.back()
 	f.there.alive(f.here.login(f.here.signIn("alice")).access)
 }
