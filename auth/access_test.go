@@ -408,13 +408,3 @@ func TestAccessTokenDiesWithItsSessionAtOnceEverywhere(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkVerify(b *testing.B) {
-	s := service(memory(b))
-	access := issue(b, s).Access
-	for b.Loop() {
-		if _, err := s.Verify(b.Context(), access); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

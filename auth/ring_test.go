@@ -170,19 +170,3 @@ func TestKeysAreMadeOutsideOfTheStoreAndOnlyWhenNeeded(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkSign(b *testing.B) {
-	store := backend.NewMemory()
-	defer store.Close()
-	s := New(store, Config{Issuer: "https://login.example"})
-	with, err := s.keys.current(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	now := time.Now().UnixMilli()
-	for b.Loop() {
-		if _, _, err := s.sign(with, "demo:alice", &session{SID: "s", ClientID: "web", Created: now, Refreshed: now}, "openid"); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

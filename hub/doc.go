@@ -44,7 +44,7 @@
 //
 // A ban has to reach who is in and who is just coming: a request passes web's check, the
 // ban appears, Evict looks around, and only then the connection is admitted; an upgrade
-// may take seconds. A second check in Wire.Open would miss the socket that never sends
+// may take seconds. A second check in Open would miss the socket that never sends
 // a watch, and streams and polls have no Open. So the hub keeps what Evict was last
 // told, in one critical section with the list of who is in: a newcomer is on that list
 // or meets the ban on arrival, on all three doors. The price is that match must stay
@@ -73,8 +73,12 @@
 //
 // An idle socket keeps one goroutine on a 2 KB stack and about 2 KB of heap, most of
 // it the library's and the network's: 128 byte read buffer, pooled write buffer, no
-// request, no context. Two things are for the stack alone: run's frame is kept small,
+// request, no context. All sockets of a kind share one Wire, and what opened a watch
+// (Open, and the request's path with it) is let go once it is open. The write buffer holds
+// the longest frame, because for one in two parts the network keeps a list with the
+// socket. Two things are for the stack alone: run's frame is kept small,
 // and the reader that did the store calls of a watch is followed by a fresh one.
+// A change allocates four times, to start the goroutine that writes and inside the library.
 // Taking the descriptor out and parking it in an epoll loop of our own would save both
 // kilobytes; it was left out, because it needs a frame reader of our own and does not
 // work with TLS.

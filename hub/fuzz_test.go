@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -51,7 +52,7 @@ func FuzzSocketFrames(f *testing.F) {
 		f.Add(raw)
 	}
 	h, faults := countingHub(f)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { h.ServeWS(w, q, strictWire()) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { h.ServeWS(w, q, strictWire(), netip.Addr{}, openTicket) }))
 	f.Cleanup(server.Close)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		c, in := handshake(t, server.Listener.Addr().String())

@@ -119,17 +119,16 @@ func (r *rig) routes() http.Handler {
 	mux := http.NewServeMux()
 	shared := ticketWire()
 	mux.HandleFunc("GET /ws", func(w http.ResponseWriter, q *http.Request) {
-		wire := *shared
-		wire.From = from(q)
+		wire, open := *shared, openTicket
 		if group := q.FormValue("group"); group != "" {
 			wire.Exclusive = false
-			wire.Open = func(ctx context.Context, credential string) (Topic, error) {
-				topic, err := shared.Open(ctx, credential)
+			open = func(ctx context.Context, credential string) (Topic, error) {
+				topic, err := openTicket(ctx, credential)
 				topic.Group = group
 				return topic, err
 			}
 		}
-		if err := r.hub.ServeWS(w, q, &wire); err != nil {
+		if err := r.hub.ServeWS(w, q, &wire, from(q), open); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
 	})
@@ -177,18 +176,19 @@ func ticketWire() *Wire {
 			}
 			return Message{}, errors.New("unknown type")
 		},
-		Open: func(_ context.Context, credential string) (Topic, error) {
-			switch credential {
-			case "wrong":
-				return Topic{}, &Refusal{Unauthorized, "invalid_device_code"}
-			case "unknown":
-				return Topic{}, fmt.Errorf("open: %w", &Refusal{Code: Unknown})
-			case "down":
-				return Topic{}, errors.New("store unreachable")
-			}
-			return ticketTopic(credential), nil
-		},
 	}
+}
+
+func openTicket(_ context.Context, credential string) (Topic, error) {
+	switch credential {
+	case "wrong":
+		return Topic{}, &Refusal{Unauthorized, "invalid_device_code"}
+	case "unknown":
+		return Topic{}, fmt.Errorf("open: %w", &Refusal{Code: Unknown})
+	case "down":
+		return Topic{}, errors.New("store unreachable")
+	}
+	return ticketTopic(credential), nil
 }
 
 func ticketTopic(key string) Topic { return Topic{Key: key, Event: "ticket", Encode: encodeTicket} }

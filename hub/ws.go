@@ -31,23 +31,23 @@ type Message struct {
 	Credential string // of a Watch
 }
 
-// Wire is what one kind of socket speaks.
+// Wire is what one kind of socket speaks; all sockets of the kind share one.
 type Wire struct {
-	From        netip.Addr // of the peer, for Evict; zero: not known
-	Protocol    string     // the subprotocol
-	Limit       int64      // the largest message from the peer, bytes
-	Exclusive   bool       // a newer socket of the same Topic.Key on this instance replaces the older one (4409)
+	Protocol    string // the subprotocol
+	Limit       int64  // the largest message from the peer, bytes
+	Exclusive   bool   // a newer socket of the same Topic.Key on this instance replaces the older one (4409)
 	Hello, Pong []byte
 	Reconnect   func(after time.Duration) []byte
 	Read        func(text []byte) (Message, error) // an error closes with 1008
-	// Open looks up what a Watch may see. A *Refusal closes with its code, any other
-	// error is a store that is away: logged, 1013. ctx ends within a second.
-	Open func(ctx context.Context, credential string) (Topic, error)
 }
 
+// Open looks up what a Watch may see. A *Refusal closes with its code, any other
+// error is a store that is away: logged, 1013. ctx ends within a second.
+type Open func(ctx context.Context, credential string) (Topic, error)
+
 const (
-	readBuffer  = 128 // the smallest that holds a control frame
-	writeBuffer = 512
+	readBuffer  = 128  // the smallest that holds a control frame
+	writeBuffer = 2048 // holds every frame: for a longer one the network keeps a list of parts with the socket
 	// A peer may send burst messages in any window; control frames count, but not
 	// the pongs we asked for.
 	burst  = 10
@@ -67,6 +67,7 @@ type socket struct {
 	conn
 	ws   *websocket.Conn
 	wire *Wire
+	open Open // nil after the watch
 
 	// guarded by conn.mu
 	sent  bool   // our close frame is out
@@ -76,7 +77,7 @@ type socket struct {
 	// the reader's own
 	key   string // held, when the wire is exclusive; else the group it joined
 	stop  func()
-	times [burst]time.Duration // of the last messages, a ring
+	times [burst]uint32 // of the last messages, a ring: milliseconds since the hub's start, round and round
 	count int
 
 	// what it read last; here and not in its frame, see run
@@ -88,21 +89,23 @@ type socket struct {
 // ServeWS upgrades the request and returns; the socket lives on without it, so that
 // net/http's buffers can go. The origin has been checked by the caller. A request
 // that is no handshake is answered through Config.HandshakeError. An error means that
-// nothing was written and the caller answers: ErrClosed, ErrFull, ErrCrowded.
-func (h *Hub) ServeWS(w http.ResponseWriter, r *http.Request, wire *Wire) error {
-	if err := h.reserve(wire.From); err != nil {
+// nothing was written and the caller answers: ErrClosed, ErrFull, ErrCrowded. from is
+// the peer's address, for Evict; zero: not known.
+func (h *Hub) ServeWS(w http.ResponseWriter, r *http.Request, wire *Wire, from netip.Addr, open Open) error {
+	if err := h.reserve(from); err != nil {
 		return err
 	}
 	admitted := false
 	defer func() {
 		if !admitted { // also when the answer to no handshake panics
-			h.vacate(wire.From)
+			h.vacate(from)
 		}
 	}()
-	s := h.upgrade(w, r, wire)
+	s := h.upgrade(w, r, wire, from)
 	if s == nil {
 		return nil
 	}
+	s.open = open
 	if admitted = h.admit(&s.conn); !admitted {
 		s.ws.Close()
 		return nil
@@ -113,7 +116,7 @@ func (h *Hub) ServeWS(w http.ResponseWriter, r *http.Request, wire *Wire) error 
 }
 
 // upgrade makes a socket of a request; nil: it is answered, or gone.
-func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, wire *Wire) *socket {
+func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, wire *Wire, from netip.Addr) *socket {
 	up := websocket.Upgrader{
 		HandshakeTimeout: h.conf.WriteWithin,
 		ReadBufferSize:   readBuffer,
@@ -129,7 +132,7 @@ func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, wire *Wire) *socke
 	}
 	now := h.now()
 	s := &socket{ws: ws, wire: wire}
-	s.conn = conn{hub: h, peer: s, by: byWS, from: wire.From, born: now,
+	s.conn = conn{hub: h, peer: s, by: byWS, from: from, born: now,
 		beat: now + h.interval(), next: now + h.conf.WatchWithin}
 	ws.SetPingHandler(s.onPing)
 	ws.SetPongHandler(s.onPong)
@@ -261,7 +264,8 @@ func (s *socket) look(credential string) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
 	defer cancel()
 	start := s.hub.now()
-	topic, err := s.wire.Open(ctx, credential)
+	topic, err := s.open(ctx, credential)
+	s.open = nil
 	if err == nil {
 		err = s.hub.join(topic.Group)
 	}
@@ -294,9 +298,9 @@ func (s *socket) refreshed() {
 
 // counted counts a message; false: too many, and the socket is closing.
 func (s *socket) counted() bool {
-	now := s.hub.now()
+	now := uint32(s.hub.now().Milliseconds())
 	at := &s.times[s.count%burst]
-	if s.count >= burst && now-*at < window {
+	if s.count >= burst && now-*at < uint32(window.Milliseconds()) {
 		s.close(TooMany)
 		return false
 	}

@@ -53,9 +53,12 @@ func encodePNG(rows [][]bool, scale int) []byte {
 	raw := make([]byte, 0, size*stride)
 	for _, row := range rows {
 		line := make([]byte, stride)
-		for x := range size {
-			if !row[x/scale] { // 1 is white
-				line[1+x/8] |= 0x80 >> (x % 8)
+		for x, dark := range row {
+			if dark {
+				continue
+			}
+			for at := x * scale; at < (x+1)*scale; at++ { // 1 is white
+				line[1+at/8] |= 0x80 >> (at % 8)
 			}
 		}
 		for range scale {
@@ -123,35 +126,46 @@ func qrSVG(text string, scale int) ([]byte, error) {
 }
 
 // qrCache draws each face of a QR once per instance: a browser's answer to
-// create, its first snapshot and the later ones show the same picture. Two
-// generations bound it: when the younger is full the older is forgotten.
+// create, its first snapshot and the later ones show the same picture. Who
+// comes while it is drawn waits for it. Two generations bound the cache: when
+// the younger is full the older is forgotten.
 type qrCache struct {
 	mu         sync.Mutex
-	young, old map[string]string
+	young, old map[string]*face
 }
 
-const qrGeneration = 2048
+// face is a picture as a data URL; the first who asks draws it.
+type face struct {
+	once sync.Once
+	url  string
+	err  error
+}
+
+const qrGeneration = 1024
 
 func (c *qrCache) dataURL(text string) (string, error) {
-	c.mu.Lock()
-	image, ok := c.young[text]
-	if !ok {
-		image, ok = c.old[text]
-	}
-	c.mu.Unlock()
-	if ok {
-		return image, nil
-	}
-	png, err := qrPNG(text, 1)
-	if err != nil {
-		return "", err
-	}
-	image = "data:image/png;base64," + base64.StdEncoding.EncodeToString(png)
+	f := c.face(text)
+	f.once.Do(func() {
+		var png []byte
+		png, f.err = qrPNG(text, 1)
+		f.url = "data:image/png;base64," + base64.StdEncoding.EncodeToString(png)
+	})
+	return f.url, f.err
+}
+
+func (c *qrCache) face(text string) *face {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.young) >= qrGeneration || c.young == nil {
-		c.young, c.old = make(map[string]string), c.young
+	if known := c.young[text]; known != nil {
+		return known
 	}
-	c.young[text] = image
-	return image, nil
+	if known := c.old[text]; known != nil {
+		return known
+	}
+	if len(c.young) >= qrGeneration || c.young == nil {
+		c.young, c.old = make(map[string]*face), c.young
+	}
+	made := &face{}
+	c.young[text] = made
+	return made
 }

@@ -50,7 +50,8 @@ type Server struct {
 	hub     *hub.Hub
 	log     *slog.Logger
 	qr      qrCache
-	hello   []byte
+	ticket  *hub.Wire
+	session *hub.Wire
 	host    string // of the public URL
 	pages   *pages
 	origins map[string]bool // that only some clients have
@@ -74,8 +75,10 @@ func New(t *qrlogin.Service, a *auth.Service, h *hub.Hub, c Config) *Server {
 	c.Limits = c.Limits.WithDefaults()
 	s := &Server{
 		config: c, tickets: t, auth: a, hub: h, log: c.Logger,
-		hello: helloFrameFor(c.Heartbeat), pages: loadPages(), origins: map[string]bool{},
+		pages: loadPages(), origins: map[string]bool{},
 	}
+	s.ticket = s.wire(1<<10, true, func(f clientFrame) string { return f.DeviceCode })
+	s.session = s.wire(4<<10, false, func(f clientFrame) string { return f.AccessToken })
 	_, s.host, _ = strings.Cut(c.PublicURL, "://")
 	for _, client := range c.Clients {
 		for _, origin := range client.Origins {

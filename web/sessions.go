@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -88,27 +87,20 @@ func (s *Server) handleEndOtherSessions(w http.ResponseWriter, r *http.Request) 
 }
 
 func (s *Server) handleSessionSocket(w http.ResponseWriter, r *http.Request) error {
-	return s.upgrade(w, r, s.sessionSocket(s.clientAddr(r)))
+	return s.upgrade(w, r, s.session, s.openSession)
 }
 
-// sessionSocket is what the socket of a session speaks. It lives as long as the
-// session does, whatever becomes of the token that opened it.
-func (s *Server) sessionSocket(from netip.Addr) *hub.Wire {
-	return &hub.Wire{
-		From: from, Protocol: "scanlogin.v1", Limit: 4 << 10,
-		Hello: s.hello, Pong: pongFrame, Reconnect: reconnect,
-		Read: readFrames(func(f clientFrame) string { return f.AccessToken }),
-		Open: func(ctx context.Context, access string) (hub.Topic, error) {
-			ctx, cancel := context.WithTimeout(ctx, storeDeadline)
-			defer cancel()
-			who, err := s.auth.Claimed(ctx, access)
-			if errors.Is(err, auth.ErrInvalidToken) {
-				return hub.Topic{}, &hub.Refusal{Code: hub.Unauthorized, Reason: "invalid_token"}
-			}
-			watch := &sessionWatch{auth: s.auth, sub: who.Sub, sid: who.SID}
-			return hub.Topic{Key: auth.UserKey(who.Sub), Group: who.SID, Encode: watch.encode}, err
-		},
+// openSession is what a session's socket watches. It lives as long as the session
+// does, whatever becomes of the token that opened it.
+func (s *Server) openSession(ctx context.Context, access string) (hub.Topic, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeDeadline)
+	defer cancel()
+	who, err := s.auth.Claimed(ctx, access)
+	if errors.Is(err, auth.ErrInvalidToken) {
+		return hub.Topic{}, &hub.Refusal{Code: hub.Unauthorized, Reason: "invalid_token"}
 	}
+	watch := &sessionWatch{auth: s.auth, sub: who.Sub, sid: who.SID}
+	return hub.Topic{Key: auth.UserKey(who.Sub), Group: who.SID, Encode: watch.encode}, err
 }
 
 // sessionFrame is what a session's socket is told of it; signInFrame, of another

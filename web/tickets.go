@@ -202,18 +202,18 @@ func (s *Server) handleEvents(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) handleSocket(w http.ResponseWriter, r *http.Request) error {
-	return s.upgrade(w, r, s.ticketWire(s.clientAddr(r), chi.URLParam(r, "ticket_id")))
+	return s.upgrade(w, r, s.ticket, s.openTicket(chi.URLParam(r, "ticket_id")))
 }
 
 // upgrade opens a socket; nothing is looked up before its `watch`.
-func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, wire *hub.Wire) error {
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, wire *hub.Wire, open hub.Open) error {
 	switch {
 	case !s.allowed(r.Header.Get("Origin")):
 		return errCrossOrigin // cross-site WebSocket hijacking
 	case s.closed.Load():
 		return errOverloaded
 	}
-	return s.hub.ServeWS(w, r, wire)
+	return s.hub.ServeWS(w, r, wire, s.clientAddr(r), open)
 }
 
 func (s *Server) handleCancel(w http.ResponseWriter, r *http.Request) error {

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -64,11 +63,12 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 // topic is a ticket as the hub watches it for its browser. Should the record
 // vanish before it is watched, its end still comes after what was opened.
 func (s *Server) topic(opened qrlogin.View) hub.Topic {
-	return hub.Topic{Key: qrlogin.TicketKey(opened.TicketID), Event: "ticket", Encode: func(value []byte, rev uint64, now time.Time) (hub.Snapshot, error) {
+	id, seq := opened.TicketID, opened.Seq // all that is kept of it
+	return hub.Topic{Key: qrlogin.TicketKey(id), Event: "ticket", Encode: func(value []byte, rev uint64, now time.Time) (hub.Snapshot, error) {
 		if value == nil {
-			rev = max(rev, opened.Seq+1)
+			rev = max(rev, seq+1)
 		}
-		v, err := s.tickets.View(opened.TicketID, value, rev, now)
+		v, err := s.tickets.View(id, value, rev, now)
 		if err != nil {
 			return hub.Snapshot{}, err
 		}
@@ -131,24 +131,27 @@ func frame(v any) []byte {
 	return b
 }
 
-// ticketWire is what a browser's socket speaks.
-func (s *Server) ticketWire(from netip.Addr, ticketID string) *hub.Wire {
+// wire is what a kind of socket speaks; credential picks that of its watch.
+func (s *Server) wire(limit int64, exclusive bool, credential func(clientFrame) string) *hub.Wire {
 	return &hub.Wire{
-		From: from, Protocol: "scanlogin.v1", Limit: 1 << 10, Exclusive: true,
-		Hello: s.hello, Pong: pongFrame, Reconnect: reconnect,
-		Read: readFrames(func(f clientFrame) string { return f.DeviceCode }),
-		Open: func(ctx context.Context, deviceCode string) (hub.Topic, error) {
-			ctx, cancel := context.WithTimeout(ctx, storeDeadline)
-			defer cancel()
-			v, err := s.tickets.Open(ctx, ticketID, deviceCode)
-			switch {
-			case errors.Is(err, qrlogin.ErrNotFound):
-				return hub.Topic{}, &hub.Refusal{Code: hub.Unknown, Reason: "ticket_not_found"}
-			case errors.Is(err, qrlogin.ErrInvalidDeviceCode):
-				return hub.Topic{}, &hub.Refusal{Code: hub.Unauthorized, Reason: "invalid_device_code"}
-			}
-			return s.topic(v), err
-		},
+		Protocol: "scanlogin.v1", Limit: limit, Exclusive: exclusive,
+		Hello: helloFrameFor(s.config.Heartbeat), Pong: pongFrame, Reconnect: reconnect, Read: readFrames(credential),
+	}
+}
+
+// openTicket is what a browser may watch of a ticket.
+func (s *Server) openTicket(ticketID string) hub.Open {
+	return func(ctx context.Context, deviceCode string) (hub.Topic, error) {
+		ctx, cancel := context.WithTimeout(ctx, storeDeadline)
+		defer cancel()
+		v, err := s.tickets.Open(ctx, ticketID, deviceCode)
+		switch {
+		case errors.Is(err, qrlogin.ErrNotFound):
+			return hub.Topic{}, &hub.Refusal{Code: hub.Unknown, Reason: "ticket_not_found"}
+		case errors.Is(err, qrlogin.ErrInvalidDeviceCode):
+			return hub.Topic{}, &hub.Refusal{Code: hub.Unauthorized, Reason: "invalid_device_code"}
+		}
+		return s.topic(v), err
 	}
 }
 

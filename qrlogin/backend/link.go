@@ -208,13 +208,12 @@ func (l *link) receive(sub *redis.PubSub) error {
 	last := time.Now()
 	for {
 		m, err := sub.ReceiveTimeout(l.r.ctx, quietLink)
-		var timeout net.Error
 		switch {
 		case err == nil:
 			last = time.Now()
 			l.heard.Store(last.UnixNano())
 			l.received(m)
-		case !errors.As(err, &timeout) || !timeout.Timeout():
+		case !isTimeout(err):
 			return err
 		case time.Since(last) >= deadLink:
 			return errDeadLink
@@ -224,6 +223,11 @@ func (l *link) receive(sub *redis.PubSub) error {
 			}
 		}
 	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 func (l *link) received(m any) {

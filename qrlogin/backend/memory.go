@@ -55,12 +55,18 @@ func (m *Memory) Create(ctx context.Context, key string, value []byte, ttl time.
 
 // Load gives the record of key and its revision; 0: there is none.
 func (m *Memory) Load(ctx context.Context, key string) (value []byte, rev uint64, err error) {
+	value, rev, err = m.look(ctx, key)
+	return bytes.Clone(value), rev, err
+}
+
+// look is Load without a copy: what is stored is never written to again.
+func (m *Memory) look(ctx context.Context, key string) (value []byte, rev uint64, err error) {
 	if err := m.enter(ctx); err != nil {
 		return nil, 0, err
 	}
 	defer m.mu.Unlock()
 	if it := m.live(itemKey{key: key}); it != nil {
-		return bytes.Clone(it.value), it.rev, nil
+		return it.value, it.rev, nil
 	}
 	return nil, 0, nil
 }
@@ -105,7 +111,7 @@ func (m *Memory) Watch(ctx context.Context, key string, changed func(value []byt
 		defer m.watches.mu.Unlock()
 		m.watches.leave(key, w)
 	}
-	value, rev, err := m.Load(ctx, key)
+	value, rev, err := m.look(ctx, key) // no copy, or each watcher would hold one
 	if err != nil {
 		stop()
 		return nil, err

@@ -9,6 +9,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"hash"
+	"sync"
 )
 
 // A stored record:
@@ -32,15 +34,16 @@ const (
 
 // keys is all that is derived from a root key.
 type keys struct {
-	prefix             string
-	name, data, derive []byte
+	prefix     string
+	name, data *macs
+	derive     []byte
 }
 
 func newKeys(prefix string, root []byte) *keys {
 	return &keys{
 		prefix: prefix,
-		name:   expand(root, "name"),
-		data:   expand(root, "data 1"),
+		name:   newMACs(expand(root, "name")),
+		data:   newMACs(expand(root, "data 1")),
 		derive: expand(root, "derive"),
 	}
 }
@@ -55,9 +58,8 @@ func (k *keys) record(key string) string { return k.prefix + "r:" + k.hidden("r"
 func (k *keys) permits(key string) string { return k.prefix + "p:" + k.hidden("p"+key) }
 
 func (k *keys) hidden(s string) string {
-	mac := hmac.New(sha256.New, k.name)
-	mac.Write([]byte(s))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+	sum := k.name.sum(s)
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
 // seal makes the stored form of a record.
@@ -90,8 +92,13 @@ func (k *keys) open(key, rec string) (value []byte, rev uint64, err error) {
 }
 
 // sealer is the cipher of one record. A key of its own keeps the number of random nonces
-// under one key far from where they could repeat.
-func (k *keys) sealer(key string) cipher.AEAD { return aead(expand(k.data, key)) }
+// under one key far from where they could repeat. It is what expand would make of key,
+// because one block of HKDF-Expand is one HMAC with a counter of 1 behind (RFC 5869
+// section 2.3).
+func (k *keys) sealer(key string) cipher.AEAD {
+	own := k.data.sum(key + "\x01")
+	return aead(own[:])
+}
 
 func associated(rec []byte, key string) []byte {
 	return append(append(make([]byte, 0, headerSize+len(key)), rec[:headerSize]...), key...)
@@ -99,6 +106,31 @@ func associated(rec []byte, key string) []byte {
 
 // header is the part of a record that the swap script compares.
 func header(rec string) string { return rec[:min(len(rec), headerSize)] }
+
+// macs computes HMAC-SHA256 under one key, for any number of callers at once. Its hashes
+// are kept, because setting one up costs more than using it.
+type macs struct{ idle sync.Pool }
+
+// macState is a hash and the room that it reads from and writes to.
+type macState struct {
+	hash.Hash
+	buf []byte
+}
+
+func newMACs(key []byte) *macs {
+	return &macs{sync.Pool{New: func() any { return &macState{Hash: hmac.New(sha256.New, key)} }}}
+}
+
+func (m *macs) sum(text string) (sum [sha256.Size]byte) {
+	h := m.idle.Get().(*macState)
+	h.Reset()
+	h.buf = append(h.buf[:0], text...)
+	h.Write(h.buf)
+	h.buf = h.Sum(h.buf[:0])
+	copy(sum[:], h.buf)
+	m.idle.Put(h)
+	return sum
+}
 
 // expand is HKDF-Expand (RFC 5869) to 32 bytes; it fails only for other lengths.
 func expand(key []byte, info string) []byte {
