@@ -205,6 +205,7 @@ func serve(ctx context.Context, c *Config, public, admin net.Listener, log *slog
 	var rooms sync.WaitGroup
 	rooms.Go(func() { in.auth.Run(running) })
 	rooms.Go(func() { in.hub.Run(running) })
+	rooms.Go(func() { boundGarbage(running) })
 
 	failed := make(chan error, 2)
 	var servers sync.WaitGroup
