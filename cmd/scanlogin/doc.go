@@ -11,8 +11,14 @@
 //	limits.go   the file's limits, over the defaults
 //	serve.go    wiring: listeners, rooms, the goroutines and their end
 //	openfiles_unix.go  how many connections the system allows
+//	garbage.go  how often the collector runs
 //	demo.go     what `demo` sets for a person who has set nothing
 //	admin.go    keys and ban: calls to the admin listener of a running server
+//	bench.go    bench: what to drive, against which servers, and the exit code
+//
+// The load test itself is the room below, bench. Its verb only takes targets on this
+// machine. Servers that it starts are this program, so it finds it by its own path; they
+// get the settings of its command line, besides the environment and the file.
 //
 // A configuration is a flag, an environment variable or a YAML key of one
 // name (--ticket-ttl, SCANLOGIN_TICKET_TTL, ticket_ttl), in this order. An
@@ -31,6 +37,6 @@
 // derived from the secret, never the secret, and speak to the address that was
 // configured and to nobody else: no proxy, no redirect.
 //
-// Exit codes: 0 done, 1 failed while running, 2 configuration error (one line
+// Exit codes: 0 done, 1 failed while running (bench: a promise was broken), 2 configuration error (one line
 // that names the field).
 package main

@@ -39,8 +39,10 @@ type cli struct {
 		List bansVerb `cmd:"" help:"List the bans in force."`
 		Lift liftVerb `cmd:"" help:"Lift a ban."`
 	} `cmd:"" help:"Banned users and networks of the running server."`
-	Healthcheck healthVerb  `cmd:"" help:"Ask the server on this machine whether it is ready; exit 0 or 1."`
-	Version     versionVerb `cmd:"" help:"Print the version."`
+	Bench       benchVerb    `cmd:"" help:"Drive logins and idle browsers against servers of this machine, and say how it went; exit 1 if one was lost, doubled or misgiven."`
+	Browsers    browsersVerb `cmd:"" name:"bench-browsers" hidden:""`
+	Healthcheck healthVerb   `cmd:"" help:"Ask the server on this machine whether it is ready; exit 0 or 1."`
+	Version     versionVerb  `cmd:"" help:"Print the version."`
 }
 
 // usageError is a wrong configuration: one line, exit 2.
@@ -94,7 +96,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		kong.DefaultEnvars("SCANLOGIN"), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Resolvers(file),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c.Config), kong.BindTo(stdout, (*io.Writer)(nil)),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c.Config), kong.BindTo(stdout, (*io.Writer)(nil)), kong.Bind(notes{stderr}),
 	)
 	if err != nil {
 		return err
