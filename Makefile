@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick fuzz lint build clean setup
+.PHONY: help run test test-quick fuzz bench smoke bench-peers lint build clean setup
 
 BIN := .cache/scanlogin
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -32,6 +32,15 @@ fuzz: ## Run every fuzz target for FUZZTIME (10m), one after the other
 	    echo "== $$dir $$target for $(FUZZTIME)"; \
 	    go test ./$$dir -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10s -parallel 1; \
 	  done; done
+
+bench: ## Run the Go benchmarks of all rooms, for benchstat
+	go test -run '^$$' -bench . -benchmem -count 5 ./auth ./hub ./qrlogin ./qrlogin/backend ./web
+
+smoke: build ## Drive whole logins for 20 seconds: is every one right?
+	$(BIN) bench --redis --instances 2 --browsers 500 --rate 20 --duration 20s
+
+bench-peers: ## Measure beside other kinds of servers, about 45 minutes on a quiet machine
+	@go -C cmd/bench-peers run . $(ARGS)
 
 lint: ## gofmt, go vet, staticcheck
 	@bash .ci/lint
