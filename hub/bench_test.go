@@ -140,9 +140,11 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
-// Four times: once to start the short goroutine, the others inside the library.
+// Twice: to start the short goroutine, and inside the library. The benchmark says 1: where
+// there are processors, some changes find the goroutine of the one before them still
+// there, and it rounds down what they have on average.
 func TestDeliveryAllocatesLittle(t *testing.T) {
-	const most = 5
+	const most = 2
 	if each := testing.AllocsPerRun(2000, delivery(t)); each > most {
 		t.Errorf("%.0f allocations for each change, at most %d", each, most)
 	}

@@ -78,7 +78,8 @@
 // the longest frame, because for one in two parts the network keeps a list with the
 // socket. Two things are for the stack alone: run's frame is kept small,
 // and the reader that did the store calls of a watch is followed by a fresh one.
-// A change allocates four times, to start the goroutine that writes and inside the library.
+// A change allocates at most twice: to start the goroutine that writes, unless the one
+// before it is still there, and inside the library.
 // Taking the descriptor out and parking it in an epoll loop of our own would save both
 // kilobytes; it was left out, because it needs a frame reader of our own and does not
 // work with TLS.

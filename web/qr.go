@@ -5,6 +5,7 @@ import (
 	"compress/zlib"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/adler32"
 	"hash/crc32"
@@ -141,12 +142,19 @@ type face struct {
 	err  error
 }
 
+// qrGeneration is how many faces a generation has. At 500 tickets a second a face is
+// known for two to four seconds, long enough from create to the first snapshot.
 const qrGeneration = 1024
+
+// errUndrawn stays where drawing has panicked: the first who asked met the panic, and
+// those after must not take the empty picture for the answer.
+var errUndrawn = errors.New("web: the QR picture was not drawn")
 
 func (c *qrCache) dataURL(text string) (string, error) {
 	f := c.face(text)
 	f.once.Do(func() {
 		var png []byte
+		f.err = errUndrawn
 		png, f.err = qrPNG(text, 1)
 		f.url = "data:image/png;base64," + base64.StdEncoding.EncodeToString(png)
 	})
