@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,7 +27,9 @@ type crowd struct {
 	mu        sync.Mutex
 	since     []time.Time // by browser, when the change was due that its next frame tells; zero: none
 	took      []time.Duration
+	expected  int // changes
 	forgotten int
+	untold    int // changes whose frame had not come by the next one
 }
 
 // dialsAtOnce bounds the ramp.
@@ -103,12 +106,13 @@ func (c *crowd) read(i int) {
 
 // expect says that a change of browser i's ticket is due at that moment. One
 // before it that has not been told by then will not be: the newest frame stands
-// for both, and the first counts with the time that it has waited.
+// for both, and how long the first would have taken is not known.
 func (c *crowd) expect(i int, due time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if before := c.since[i]; !before.IsZero() {
-		c.took = append(c.took, due.Sub(before))
+	c.expected++
+	if !c.since[i].IsZero() {
+		c.untold++
 	}
 	c.since[i] = due
 }
@@ -123,11 +127,17 @@ func (c *crowd) forget(i int) {
 	}
 }
 
-// told is what was measured so far, and how many changes were forgotten.
-func (c *crowd) told() (took []time.Duration, forgotten int) {
+// told is what was measured so far, and how many changes are left out: those that
+// were forgotten, and those that were not told, as long as these are at most one in a
+// thousand. More than that are frames that are missing.
+func (c *crowd) told() (took []time.Duration, leftOut int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.took), c.forgotten
+	leftOut = c.forgotten
+	if c.untold*1000 <= c.expected {
+		leftOut += c.untold
+	}
+	return slices.Clone(c.took), leftOut
 }
 
 // close ends all watches and waits for their readers.
@@ -140,4 +150,7 @@ func (c *crowd) close() {
 	}
 	c.readers.Wait()
 	c.client.CloseIdleConnections()
+	if c.untold > 0 {
+		fmt.Fprintf(os.Stderr, " (%d of %d frames did not come before the next change)", c.untold, c.expected)
+	}
 }

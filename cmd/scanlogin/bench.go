@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"scanlogin/cmd/scanlogin/bench"
+	"scanlogin/qrlogin/backend"
 )
 
 // benchVerb is `bench`. Its flags are no settings, see banVerb.
@@ -41,8 +42,16 @@ type benchVerb struct {
 // notes is the standard error of a verb.
 type notes struct{ io.Writer }
 
-// errBroken is a result that shows a broken promise; the result itself says which.
-var errBroken = errors.New("bench: a login was lost, doubled or given to the wrong browser, or a browser was dropped: see the result")
+// Help is what exit 1 means.
+func (benchVerb) Help() string {
+	return "Exit 1: a login was lost, untold, doubled or misgiven; an idle browser was dropped or is missing; of the logins that were tried not one was done; or, on servers that were started here, one failed. Logins that were due and not begun are said, and no failure."
+}
+
+// What a result is not to show; the result itself says which.
+var (
+	errBroken = errors.New("bench: a login was lost, untold, doubled or misgiven, or a browser was dropped: see the result")
+	errFailed = errors.New("bench: logins failed: see the result")
+)
 
 func (v *benchVerb) Run(ctx context.Context, k *kong.Context, c *Config, out io.Writer, aside notes) error {
 	if err := v.check(c); err != nil {
@@ -107,8 +116,18 @@ func (v *benchVerb) show(result *bench.Result, out io.Writer) error {
 			return fmt.Errorf("--html: %w", err)
 		}
 	}
-	if result.Logins.Wrong() || result.Browsers.Dropped > 0 || result.Browsers.Held < result.Browsers.Asked {
+	return v.judge(result)
+}
+
+// judge is what the exit code is about. Whoever limits a running server may refuse
+// some logins; on servers of ours there is no reason for one to fail.
+func (v *benchVerb) judge(result *bench.Result) error {
+	l, b := result.Logins, result.Browsers
+	switch {
+	case result.Wrong(), b.Dropped > 0, b.Held < b.Asked:
 		return errBroken
+	case l.Failed > 0 && (l.Done == 0 || len(v.URL) == 0):
+		return errFailed
 	}
 	return nil
 }
@@ -163,6 +182,11 @@ func (v *benchVerb) check(c *Config) error {
 	case len(v.URL) == 0 && len(v.Admin) > 0:
 		return errors.New("--admin: goes with --url")
 	}
+	if c.RedisURL != "" {
+		if err := redisOnThisMachine(c.RedisURL); err != nil {
+			return fmt.Errorf("redis_url: %w", err)
+		}
+	}
 	if v.HTML != "" { // better now than after the run
 		if _, err := os.Stat(filepath.Dir(v.HTML)); err != nil {
 			return fmt.Errorf("--html: %w", err)
@@ -205,14 +229,44 @@ func onThisMachine(flag string, server *string) error {
 	if err != nil || u.Scheme != "http" {
 		return fmt.Errorf("%s: %q: http is spoken, to the server itself", flag, *server)
 	}
-	host := u.Hostname()
+	host, ok := loopback(u.Hostname())
+	if !ok {
+		return fmt.Errorf("%s: %q %w", flag, *server, errElsewhere)
+	}
+	*server = "http://" + net.JoinHostPort(host, cmp.Or(u.Port(), "80"))
+	return nil
+}
+
+var errElsewhere = errors.New("is not on this machine (127.0.0.0/8, ::1, localhost): a load test is run where its server is")
+
+// loopback is the address of a host that is this machine.
+func loopback(host string) (address string, ok bool) {
 	if host == "localhost" {
 		host = "127.0.0.1" // whatever a name server says
 	}
-	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
-		return fmt.Errorf("%s: %q is not on this machine (127.0.0.0/8, ::1, localhost): a load test is run where its server is", flag, *server)
+	ip, err := netip.ParseAddr(host)
+	return host, err == nil && ip.IsLoopback()
+}
+
+// redisOnThisMachine is for the store's URL: a socket, or hosts of this machine, of which
+// a cluster's or Sentinel's has several. An error repeats no password.
+func redisOnThisMachine(raw string) error {
+	if err := backend.CheckURL(raw); err != nil {
+		return err
 	}
-	*server = "http://" + net.JoinHostPort(host, cmp.Or(u.Port(), "80"))
+	scheme, rest, _ := strings.Cut(raw, "://")
+	if scheme == "unix" {
+		return nil
+	}
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	for at := range strings.SplitSeq(rest[strings.LastIndexByte(rest, '@')+1:], ",") {
+		host := (&url.URL{Host: at}).Hostname()
+		if _, ok := loopback(host); !ok {
+			return fmt.Errorf("%q %w", host, errElsewhere)
+		}
+	}
 	return nil
 }
 

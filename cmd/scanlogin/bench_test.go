@@ -158,22 +158,30 @@ func TestBenchAgainstARunningServer(t *testing.T) {
 	}
 }
 
-// between puts a proxy in front of a server that may do as it likes with what answers
-// a redemption.
-func between(t *testing.T, s *server, answer func(w http.ResponseWriter, r *http.Request, forward http.Handler)) (flags []string) {
+// meddler does as it likes with what answers a request.
+type meddler func(w http.ResponseWriter, r *http.Request, forward http.Handler)
+
+// between puts a meddler in front of a server, for redemptions.
+func between(t *testing.T, s *server, answer meddler) (flags []string) {
+	t.Helper()
+	return through(t, s, func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
+		if r.URL.Path == "/oauth/token" {
+			answer(w, r, forward)
+			return
+		}
+		forward.ServeHTTP(w, r)
+	})
+}
+
+// through puts a meddler in front of a server, for everything.
+func through(t *testing.T, s *server, answer meddler) (flags []string) {
 	t.Helper()
 	target, err := url.Parse(s.url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	forward := httputil.NewSingleHostReverseProxy(target)
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/oauth/token" {
-			answer(w, r, forward)
-			return
-		}
-		forward.ServeHTTP(w, r)
-	}))
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, r, forward) }))
 	t.Cleanup(proxy.Close)
 	return []string{"--url", proxy.URL, "--demo-users=alice,bob,carol", "--rate=0", "--browsers=0"}
 }
@@ -308,7 +316,7 @@ func TestBenchEndsWithWhatWasMeasured(t *testing.T) {
 	b.cmd.Process.Signal(syscall.SIGINT)
 	begun := time.Now()
 	code, r := b.end(t)
-	if code != 0 || r == nil || r.Logins.Done == 0 || r.Logins != (bench.Logins{Done: r.Logins.Done}) || r.Browsers.Held != 20 || r.Server == nil {
+	if code != 0 || r == nil || r.Logins.Done == 0 || r.Logins != (bench.Logins{Done: r.Logins.Done, Unbegun: r.Logins.Unbegun}) || r.Browsers.Held != 20 || r.Server == nil {
 		t.Errorf("exit %d: %+v: %s", code, r, b.stderr.String())
 	}
 	if took := time.Since(begun); took > 5*time.Second {
@@ -369,6 +377,11 @@ func TestBenchRefusesWhatCannotBeDone(t *testing.T) {
 		"--url=https://127.0.0.1:1 --demo-users=a":                                   "--url",
 		"--url=http://127.0.0.1:1/x --demo-users=a":                                  "--url",
 		"--html=/nowhere/report.html":                                                "--html",
+		"--redis-url=redis://10.1.2.3:6379":                                          "redis_url",
+		"--redis-url=redis://:s@127.0.0.1@redis.example":                             "redis_url",
+		"--redis-url=rediss+cluster://127.0.0.1:1,10.1.2.3:2":                        "\"10.1.2.3\" is not on this machine",
+		"--redis-url=redis+sentinel://m@[2001:db8::1]:1 " + at + " --demo-users=a":   "\"2001:db8::1\" is not on this machine",
+		"--redis-url=tcp://127.0.0.1":                                                "redis_url",
 		"--ticket-ttl=soon":                                                          "--ticket-ttl",
 	} {
 		code, _, stderr := command(t, append([]string{"bench"}, strings.Fields(args)...)...)

@@ -39,7 +39,7 @@ type cli struct {
 		List bansVerb `cmd:"" help:"List the bans in force."`
 		Lift liftVerb `cmd:"" help:"Lift a ban."`
 	} `cmd:"" help:"Banned users and networks of the running server."`
-	Bench       benchVerb    `cmd:"" help:"Drive logins and idle browsers against servers of this machine, and say how it went; exit 1 if one was lost, doubled or misgiven."`
+	Bench       benchVerb    `cmd:"" help:"Drive logins and idle browsers against servers of this machine, and say how it went; exit 1 if one was lost, untold, doubled or misgiven."`
 	Browsers    browsersVerb `cmd:"" name:"bench-browsers" hidden:""`
 	Healthcheck healthVerb   `cmd:"" help:"Ask the server on this machine whether it is ready; exit 0 or 1."`
 	Version     versionVerb  `cmd:"" help:"Print the version."`

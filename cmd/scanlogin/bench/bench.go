@@ -72,25 +72,36 @@ type Setup struct {
 	Go        string    `json:"go"`
 }
 
-// Logins is the ledger. Only Failed is forgivable.
+// Logins is the ledger: each login that was begun is in one of the first six. Only
+// Failed is forgivable.
 type Logins struct {
-	Done     int `json:"done"`     // redeemed by the browser that asked, for the account that confirmed
+	Done     int `json:"done"`     // told, and redeemed by the browser that asked, for the account that confirmed
 	Failed   int `json:"failed"`   // ended in a clear answer before the phone had its confirmation
-	Lost     int `json:"lost"`     // confirmed, and the browser got nothing
-	Doubled  int `json:"doubled"`  // two sessions from one ticket
-	Misgiven int `json:"misgiven"` // tokens of somebody else
+	Lost     int `json:"lost"`     // confirmed, and the browser got nothing, or nothing when it asked again
+	Untold   int `json:"untold"`   // confirmed and redeemed, but no frame told the browser in time
+	Doubled  int `json:"doubled"`  // two sessions from one ticket, or one from two
+	Misgiven int `json:"misgiven"` // tokens of somebody else, or a snapshot of somebody else's ticket
+	Unbegun  int `json:"unbegun"`  // due before the time was over, and not begun: all places were taken
 }
 
 // Wrong says whether the server broke its word.
-func (l Logins) Wrong() bool { return l.Lost+l.Doubled+l.Misgiven > 0 }
+func (l Logins) Wrong() bool { return l.Lost+l.Untold+l.Doubled+l.Misgiven > 0 }
 
 // Browsers is what happened to those that waited.
 type Browsers struct {
-	Asked   int `json:"asked"`
-	Held    int `json:"held"`    // still connected at the end, at the last heartbeat too
-	Dropped int `json:"dropped"` // closed by the server or broken, tickets that ended in time not counted
-	Renewed int `json:"renewed"` // a new ticket taken because the old one had expired
+	Asked    int `json:"asked"`
+	Held     int `json:"held"`     // there at the end: watching, as far as their connection tells, or Renewing
+	Renewing int `json:"renewing"` // of those held, between two tickets at the end
+	Dropped  int `json:"dropped"`  // closed by the server or broken, tickets that ended in time not counted
+	Renewed  int `json:"renewed"`  // a new ticket taken because the old one had expired
+	Misgiven int `json:"misgiven"` // snapshots of somebody else's ticket
 }
+
+// Wrong says whether the server broke its word.
+func (b Browsers) Wrong() bool { return b.Misgiven > 0 }
+
+// Wrong says whether the server broke its word.
+func (r *Result) Wrong() bool { return r.Logins.Wrong() || r.Browsers.Wrong() }
 
 // Step is one step of a login: create, watch, scan, seen (scan sent to its frame),
 // confirm, told (confirm sent to its frame), redeem; and login, from its scheduled

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -36,7 +37,9 @@ func (s Snapshot) over() bool {
 type Browser struct {
 	Person
 	id, code, verifier string
-	origin             string // the public URL, which an instance wants in a handshake
+	origin             string        // the public URL, which an instance wants in a handshake
+	interval           time.Duration // between two polls for the tokens (RFC 8628)
+	newest             *uint64       // the highest seq of the ticket so far; a copy of the browser shares it
 	watch              watch
 }
 
@@ -50,6 +53,9 @@ type watch interface {
 // errForeign is what must never be: a browser is told of another one's ticket.
 var errForeign = errors.New("bench: a snapshot of another ticket")
 
+// errBack is a snapshot that is older than one before it.
+var errBack = errors.New("bench: seq went back")
+
 // Create takes a ticket, with PKCE (RFC 7636).
 func (b *Browser) Create(ctx context.Context) (Snapshot, error) {
 	b.Close()
@@ -58,6 +64,7 @@ func (b *Browser) Create(ctx context.Context) (Snapshot, error) {
 	var ticket struct {
 		Snapshot
 		DeviceCode string `json:"device_code"`
+		Interval   int64  `json:"interval"` // seconds
 	}
 	err := b.call(ctx, http.MethodPost, "/v1/tickets", "", map[string]string{
 		"code_challenge": base64.RawURLEncoding.EncodeToString(challenge[:]), "code_challenge_method": "S256",
@@ -70,6 +77,7 @@ func (b *Browser) Create(ctx context.Context) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	b.id, b.code, b.origin = ticket.TicketID, ticket.DeviceCode, public.Scheme+"://"+public.Host
+	b.interval, b.newest = time.Duration(ticket.Interval)*time.Second, new(ticket.Seq)
 	return ticket.Snapshot, nil
 }
 
@@ -93,9 +101,18 @@ func (b *Browser) Watch(ctx context.Context, by Transport) (first Snapshot, err 
 
 // Next is the next snapshot, if it comes in time.
 func (b *Browser) Next(within time.Duration) (Snapshot, error) {
+	if b.watch == nil {
+		return Snapshot{}, io.EOF
+	}
 	snapshot, err := b.watch.next(time.Now().Add(within))
-	if err == nil && snapshot.TicketID != b.id {
+	switch {
+	case err != nil:
+	case snapshot.TicketID != b.id:
 		err = errForeign
+	case snapshot.Seq < *b.newest:
+		err = errBack
+	default:
+		*b.newest = snapshot.Seq
 	}
 	return snapshot, err
 }

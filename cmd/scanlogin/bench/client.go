@@ -160,6 +160,8 @@ func codeOf(err error) string {
 		return "connection"
 	case errors.Is(err, errForeign):
 		return "foreign_ticket"
+	case errors.Is(err, errBack):
+		return "seq went back"
 	}
 	return "unreadable"
 }

@@ -10,6 +10,7 @@
 //	bench.go                       the shapes: Load in, Result out
 //	run.go progress.go             one run, phase by phase
 //	drive.go os_*.go               logins, and when they begin
+//	hear.go                        what their browsers are told
 //	ledger.go record.go            what became of them; how long it took
 //	client.go browser.go watch.go  who signs in, by the three doors of CONTRACT 3.3
 //	phone.go                       who decides
@@ -31,16 +32,28 @@
 // server that stands still for a second has made a hundred people wait, not one. With
 // rate 0 the loop is closed: a login begins when another one has ended, which finds out
 // how many there can be, and says little about how long they take. Logins that are
-// still due when the time is over are not begun: the result shows how many were reached.
+// still due when the time is over are not begun, and counted as that.
 //
 // # What the ledger says
 //
 // From the moment the phone is told "confirmed", the login is owed to the browser:
 // whatever keeps it from its tokens is Lost, but only after it asked again, because a
-// lost answer may be asked for again (CONTRACT 6). A frame that does not come is a fault
-// of that step; the browser redeems all the same. Tokens are compared with the account
-// that confirmed, sessions with all others, and one ticket in 20 is redeemed twice.
-// A login that Ctrl-C would cut off is allowed to end first.
+// lost answer may be asked for again (CONTRACT 6). So is the frame: when none told the
+// browser within two times patience, it redeems all the same and the login is Untold. A
+// browser whose connection broke comes back first, as a page does. Tokens are compared
+// with the account that confirmed, sessions with all others. One ticket in 20 is redeemed
+// by two requests at once, at two instances if there are several, and both have to get
+// the same. A snapshot of another ticket is Misgiven, whoever is told; seq that goes back
+// is an error. A login that Ctrl-C would cut off is allowed to end first.
+//
+// The exit code is 1 when the server broke its word, when an idle browser was dropped or
+// is missing at the end, and when not one login was done of those that were tried. A
+// running server may refuse some, because its operator limits it; on servers that were
+// started here limits are off, or there are people enough, so one that fails is one too
+// many. Slow is no failure: what was not begun is said, and left to the reader.
+//
+// An idle browser counts as held when its child says so: one that ended, or has been
+// silent for three seconds, holds nobody. Who is between two tickets is held.
 //
 // # What is measured
 //

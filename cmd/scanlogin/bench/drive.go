@@ -2,6 +2,8 @@ package bench
 
 import (
 	"context"
+	"errors"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -26,7 +28,8 @@ func (d *driver) run(ctx context.Context, first int) {
 	// Who has begun may finish: a login that we cut off ourselves is nobody's fault.
 	finishing := context.WithoutCancel(ctx)
 	slots := make(chan struct{}, d.load.Parallel)
-	for i := 0; d.load.Logins == 0 || i < d.load.Logins; i++ {
+	i := 0
+	for ; d.load.Logins == 0 || i < d.load.Logins; i++ {
 		var due time.Time
 		if d.load.Rate > 0 {
 			due = d.record.start.Add(time.Duration(float64(i) / d.load.Rate * float64(time.Second)))
@@ -51,7 +54,21 @@ func (d *driver) run(ctx context.Context, first int) {
 			d.login(finishing, first+i, due, phone)
 		})
 	}
+	d.ledger.unbegun(max(0, d.due(time.Now())-i))
 	d.running.Wait()
+}
+
+// due is how many logins had to begin before a moment, or the end of the time.
+func (d *driver) due(now time.Time) int {
+	passed := now.Sub(d.record.start)
+	if d.load.Duration > 0 {
+		passed = min(passed, d.load.Duration)
+	}
+	n := int(math.Ceil(passed.Seconds()*d.load.Rate - 1e-6)) // as many as a number of them is of the whole time, not one more
+	if d.load.Logins > 0 {
+		n = min(n, d.load.Logins)
+	}
+	return n
 }
 
 func (d *driver) late(now time.Time) bool {
@@ -81,33 +98,49 @@ func (d *driver) login(ctx context.Context, i int, due time.Time, phone *Phone) 
 	browser := &Browser{Person: Person{HTTP: d.http, Server: d.load.Servers[i%n].URL, Address: Address(i)}}
 	defer browser.Close()
 	phone.Server = d.load.Servers[(i+1+i/n%max(1, n-1))%n].URL
+	knew := false
 	ticket, step, err := d.open(ctx, browser, phone)
 	if err == nil {
-		step, err = d.decide(ctx, browser, phone, ticket)
+		knew, step, err = d.decide(ctx, browser, phone, ticket)
 	}
 	if err != nil {
 		d.record.fault(step, codeOf(err))
-		d.ledger.failed()
+		if errors.Is(err, errForeign) {
+			d.ledger.misgiven()
+		} else {
+			d.ledger.failed()
+		}
 		return
 	}
-	tokens, err := d.redeem(ctx, browser)
+	begun := time.Now()
+	answers, err := d.collect(ctx, browser, i)
 	if err != nil {
 		d.record.fault(redeem, codeOf(err))
 		d.ledger.lost()
 		return
 	}
+	d.record.took(redeem, time.Since(begun))
 	d.record.took(whole, time.Since(due))
-	answers := []Tokens{tokens}
-	if i%every == 0 {
-		if again, err := browser.Redeem(ctx); err != nil {
-			d.record.fault(redeem, codeOf(err))
-		} else {
-			answers = append(answers, again)
-		}
-	}
-	if wrong := d.ledger.given(phone.Sub(), answers...); wrong != "" {
+	if wrong := d.ledger.given(phone.Sub(), knew, answers...); wrong != "" {
 		d.record.fault(redeem, wrong)
 	}
+}
+
+// collect is the tokens of login i: of one in every as two requests get them that are
+// sent at once, to two instances if there are several. Both have to get them.
+func (d *driver) collect(ctx context.Context, browser *Browser, i int) ([]Tokens, error) {
+	answers, failed := make([]Tokens, 1), make([]error, 1)
+	if i%every == 0 {
+		answers, failed = make([]Tokens, 2), make([]error, 2)
+	}
+	var all sync.WaitGroup
+	for k := range answers {
+		asking := *browser
+		asking.Server = d.load.Servers[(i+k)%len(d.load.Servers)].URL
+		all.Go(func() { answers[k], failed[k] = d.redeem(ctx, &asking) })
+	}
+	all.Wait()
+	return answers, errors.Join(failed...)
 }
 
 // open is the browser's part before the phone comes: it has a ticket and watches it.
@@ -128,27 +161,28 @@ func (d *driver) open(ctx context.Context, browser *Browser, phone *Phone) (tick
 	return ticket, 0, nil
 }
 
-// decide is the phone's part. An error means that the phone has no confirmation;
-// what the browser was not told in time is a fault, but not the end: it asks then.
-func (d *driver) decide(ctx context.Context, browser *Browser, phone *Phone, ticket Snapshot) (step int, err error) {
-	frames := await(browser)
+// decide is the phone's part. An error means that the phone has no confirmation, or that
+// the browser was told of another ticket. What the browser was not told in time is no
+// end: it asks all the same.
+func (d *driver) decide(ctx context.Context, browser *Browser, phone *Phone, ticket Snapshot) (knew bool, step int, err error) {
+	frames := d.await(browser, seen)
 	begun := time.Now()
 	scanned, err := phone.Scan(ctx, ticket.QR)
 	if err != nil {
 		browser.Close() // and with it await
 		<-frames
-		return scan, err
+		return false, scan, err
 	}
 	d.record.took(scan, time.Since(begun))
-	d.arrived(seen, begun, <-frames)
-	frames = await(browser)
+	if _, err := d.heard(ctx, browser, seen, begun, frames); err != nil {
+		return false, seen, err
+	}
+	frames = d.await(browser, told)
 	begun = time.Now()
 	code, err := d.confirm(ctx, phone, scanned)
 	if err == nil {
 		d.record.took(confirm, time.Since(begun))
 		if code != "" { // then the confirmed frame follows what is typed
-			<-frames // the snapshot that asks for the code
-			frames = await(browser)
 			begun = time.Now()
 			err = browser.Check(ctx, code)
 		}
@@ -156,10 +190,10 @@ func (d *driver) decide(ctx context.Context, browser *Browser, phone *Phone, tic
 	if err != nil {
 		browser.Close()
 		<-frames
-		return confirm, err
+		return false, confirm, err
 	}
-	d.arrived(told, begun, <-frames)
-	return 0, nil
+	knew, err = d.heard(ctx, browser, told, begun, frames)
+	return knew, told, err
 }
 
 // confirm asks once more when its answer did not come: a repeat gets the same one.
@@ -173,20 +207,22 @@ func (d *driver) confirm(ctx context.Context, phone *Phone, scanned Scanned) (co
 }
 
 // redeem asks again when an answer may be missing, or the instance has not heard yet:
-// at least once, and for insistFor.
+// at least once, and for insistFor; as late as it is told to when that was too soon.
 func (d *driver) redeem(ctx context.Context, browser *Browser) (Tokens, error) {
 	begun := time.Now()
 	for pause, again := 20*time.Millisecond, false; ; pause, again = 2*pause, true {
 		tokens, err := browser.Redeem(ctx)
-		if err == nil {
-			d.record.took(redeem, time.Since(begun))
+		tooSoon := codeOf(err) == "slow_down"
+		switch {
+		case err == nil:
 			return tokens, nil
-		}
-		if !lostAnswer(err) && codeOf(err) != "authorization_pending" || again && time.Since(begun) > insistFor {
+		case !lostAnswer(err) && codeOf(err) != "authorization_pending" && !tooSoon, again && time.Since(begun) > insistFor:
 			return tokens, err
+		case tooSoon:
+			pause = browser.interval
 		}
 		d.record.fault(redeem, codeOf(err))
-		waitUntil(ctx, time.Now().Add(pause))
+		rest(ctx, pause)
 	}
 }
 
@@ -201,34 +237,4 @@ func lostAnswer(err error) bool {
 		return true
 	}
 	return false
-}
-
-// frame is a snapshot and when it came.
-type frame struct {
-	Snapshot
-	at  time.Time
-	err error
-}
-
-// await listens for the browser's next snapshot while the phone acts.
-func await(browser *Browser) <-chan frame {
-	came := make(chan frame, 1)
-	watch := *browser // Close takes the watch from the original
-	go func() {
-		snapshot, err := watch.Next(2 * patience)
-		came <- frame{snapshot, time.Now(), err}
-	}()
-	return came
-}
-
-// arrived notes how long a frame took that the phone caused.
-func (d *driver) arrived(step int, caused time.Time, f frame) {
-	switch want := map[int]string{seen: "scanned", told: "confirmed"}[step]; {
-	case f.err != nil:
-		d.record.fault(step, codeOf(f.err))
-	case f.Status != want:
-		d.record.fault(step, "status "+f.Status)
-	default:
-		d.record.took(step, f.at.Sub(caused))
-	}
 }

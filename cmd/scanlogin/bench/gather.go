@@ -18,6 +18,8 @@ const (
 	mostDials   = 64     // at once, of all processes together
 	// standstill is when a crowd of which nobody came any more is as big as it gets.
 	standstill = 3 * patience
+	// trusted is how long what a child has said holds; it speaks five times a second.
+	trusted = 3 * time.Second
 )
 
 // Crowd is idle browsers that watch a ticket each and wait, in child processes.
@@ -31,8 +33,11 @@ type holder struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	done  chan struct{} // its output ended
-	mu    sync.Mutex
-	held  held
+
+	mu      sync.Mutex
+	held    held
+	heard   time.Time // when it said so
+	leaving bool      // it was told to
 }
 
 // Gather opens so many idle browsers, spread over the servers, in as many processes
@@ -61,7 +66,7 @@ func Gather(ctx context.Context, program []string, servers []Server, by Transpor
 		c.children = append(c.children, child)
 	}
 	c.settle(ctx, progress)
-	if c.Open() == 0 {
+	if c.count().there() == 0 {
 		defer c.Leave()
 		return nil, c.nobody(ctx)
 	}
@@ -73,11 +78,11 @@ func (c *Crowd) settle(ctx context.Context, progress func(open int)) {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	most, since := 0, time.Now()
-	for open := c.Open(); open < c.asked && time.Since(since) < standstill; open = c.Open() {
-		if open > most {
-			most, since = open, time.Now()
+	for now := c.count(); now.there() < c.asked && time.Since(since) < standstill; now = c.count() {
+		if now.there() > most {
+			most, since = now.there(), time.Now()
 		}
-		progress(open)
+		progress(now.there())
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -119,23 +124,51 @@ func (h *holder) listen(stdout io.Reader) {
 	defer close(h.done)
 	for lines := json.NewDecoder(stdout); ; {
 		var now held
-		if lines.Decode(&now) != nil {
+		err := lines.Decode(&now)
+		h.mu.Lock()
+		switch {
+		case err == nil:
+			h.held, h.heard = now, time.Now()
+		case !h.leaving:
+			h.held.gone("hold process_ended")
+		}
+		h.mu.Unlock()
+		if err != nil {
 			return
 		}
-		h.mu.Lock()
-		h.held = now
-		h.mu.Unlock()
 	}
+}
+
+// now is how the child's browsers are: nobody vouches for those of one that is silent.
+func (h *holder) now() held {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	one := h.held
+	if one.there() > 0 && time.Since(h.heard) > trusted {
+		one.gone("hold process_silent")
+	}
+	return one
+}
+
+// there is how many wait, with those that get their next ticket.
+func (h held) there() int { return h.Open + h.Renewing }
+
+// gone is what is left when the child is.
+func (h *held) gone(why string) {
+	h.Open, h.Renewing, h.Errors = 0, 0, maps.Clone(h.Errors)
+	if h.Errors == nil {
+		h.Errors = map[string]int{}
+	}
+	h.Errors[why]++
 }
 
 // count is all children together.
 func (c *Crowd) count() held {
 	sum := held{Errors: map[string]int{}}
 	for _, child := range c.children {
-		child.mu.Lock()
-		one := child.held
-		child.mu.Unlock()
-		sum.Open, sum.Dropped, sum.Renewed = sum.Open+one.Open, sum.Dropped+one.Dropped, sum.Renewed+one.Renewed
+		one := child.now()
+		sum.Open, sum.Renewing = sum.Open+one.Open, sum.Renewing+one.Renewing
+		sum.Dropped, sum.Renewed, sum.Misgiven = sum.Dropped+one.Dropped, sum.Renewed+one.Renewed, sum.Misgiven+one.Misgiven
 		for name, n := range one.Errors {
 			sum.Errors[name] += n
 		}
@@ -149,12 +182,18 @@ func (c *Crowd) Open() int { return c.count().Open }
 // Result is what happened to them so far, and what went wrong, by code.
 func (c *Crowd) Result() (Browsers, map[string]int) {
 	now := c.count()
-	return Browsers{Asked: c.asked, Held: now.Open, Dropped: now.Dropped, Renewed: now.Renewed}, maps.Clone(now.Errors)
+	return Browsers{
+		Asked: c.asked, Held: now.there(), Renewing: now.Renewing,
+		Dropped: now.Dropped, Renewed: now.Renewed, Misgiven: now.Misgiven,
+	}, now.Errors
 }
 
 // Leave ends them and waits until the children are gone.
 func (c *Crowd) Leave() {
 	for _, child := range c.children {
+		child.mu.Lock()
+		child.leaving = true
+		child.mu.Unlock()
 		child.stdin.Close()
 	}
 	for _, child := range c.children {

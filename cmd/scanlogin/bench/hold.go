@@ -24,10 +24,12 @@ type order struct {
 
 // held is how a crowd is: each line of a child's output, with all it counted so far.
 type held struct {
-	Open    int            `json:"open"`
-	Dropped int            `json:"dropped"`
-	Renewed int            `json:"renewed"`
-	Errors  map[string]int `json:"errors,omitempty"` // "hold 1012": a drop; "open ...": a try that failed
+	Open     int            `json:"open"`
+	Renewing int            `json:"renewing"` // between two tickets; not Open meanwhile
+	Dropped  int            `json:"dropped"`
+	Renewed  int            `json:"renewed"`
+	Misgiven int            `json:"misgiven"`
+	Errors   map[string]int `json:"errors,omitempty"` // "hold 1012": a drop; "open ...": a try that failed
 }
 
 // Hold is a child of Gather: it opens idle browsers and keeps them open until its
@@ -80,10 +82,21 @@ type crowd struct {
 func (c *crowd) hold(ctx context.Context, i int) {
 	n := c.order.First + i
 	browser := &Browser{Person: Person{HTTP: c.http, Server: c.order.Servers[i%len(c.order.Servers)], Address: Address(n)}}
+	renewing := 0 // 1: it is
 	for ctx.Err() == nil {
 		snapshot, err := c.open(ctx, browser)
-		if err != nil {
-			c.note(func(h *held) { h.Errors["open "+codeOf(err)]++ })
+		c.note(func(h *held) {
+			h.Renewing -= renewing
+			if err == nil {
+				h.Open++
+				return
+			}
+			h.Errors["open "+codeOf(err)]++
+			if errors.Is(err, errForeign) {
+				h.Misgiven++
+			}
+		})
+		if renewing = 0; err != nil {
 			pause(ctx, time.Second)
 			continue
 		}
@@ -93,14 +106,26 @@ func (c *crowd) hold(ctx context.Context, i int) {
 			return
 		}
 		browser.Close()
-		c.note(func(h *held) {
-			if h.Open--; err == nil {
-				h.Renewed++
-				return
-			}
-			h.Dropped++
-			h.Errors["hold "+codeOf(err)]++
-		})
+		if err == nil {
+			renewing = 1
+		}
+		c.note(func(h *held) { h.ended(err) })
+	}
+}
+
+// ended is for a watch; nil: the ticket has expired and is renewed.
+func (h *held) ended(err error) {
+	h.Open--
+	if err == nil {
+		h.Renewed++
+		h.Renewing++
+		return
+	}
+	h.Errors["hold "+codeOf(err)]++
+	if errors.Is(err, errForeign) {
+		h.Misgiven++
+	} else {
+		h.Dropped++
 	}
 }
 
@@ -116,9 +141,7 @@ func (c *crowd) open(ctx context.Context, browser *Browser) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	snapshot, err := browser.Watch(ctx, c.order.Transport)
-	if err == nil {
-		c.note(func(h *held) { h.Open++ })
-	} else {
+	if err != nil {
 		browser.Close()
 	}
 	return snapshot, err
@@ -141,8 +164,11 @@ func wait(browser *Browser, snapshot Snapshot) error {
 
 // pause waits between a half and one and a half of about, so that a crowd does not
 // come back as one.
-func pause(ctx context.Context, about time.Duration) {
-	timer := time.NewTimer(about/2 + rand.N(about))
+func pause(ctx context.Context, about time.Duration) { rest(ctx, about/2+rand.N(about)) }
+
+// rest waits so long, or until ctx ends.
+func rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -85,6 +85,9 @@ func tiles(r *Result) []tile {
 	if n := r.Logins.Failed; n > 0 {
 		add("Failed logins", thousands(n), "with a clear answer")
 	}
+	if n := r.Logins.Unbegun; n > 0 {
+		add("Not begun", thousands(n), "logins that were due")
+	}
 	if u := r.Server; u != nil && u.CPUPerLogin > 0 {
 		add("Server CPU", millis(u.CPUPerLogin), "a login")
 	}
@@ -114,7 +117,7 @@ func meaning(step string) string {
 	}[step]
 }
 
-var unit = regexp.MustCompile(`(\d) (ms|s|failed|lost|doubled|misgiven|held|dropped)\b`)
+var unit = regexp.MustCompile(`(\d) (ms|s|failed|not begun|were|was|lost|untold|doubled|misgiven|held|dropped)\b`)
 
 // unbroken is a sentence in which no line ends between a number and what it
 // counts.

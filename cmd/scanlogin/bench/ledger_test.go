@@ -20,9 +20,9 @@ func TestLedgerFindsWrong(t *testing.T) {
 		"somebody else's, the second time":  {[][]Tokens{{alice("1", "r1"), bob}}, Logins{Misgiven: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLedger()
+			l := newLedger(map[string]bool{})
 			for _, answers := range row.given {
-				l.given("demo:alice", answers...)
+				l.given("demo:alice", true, answers...)
 			}
 			if got := l.sum(); got != row.want || got.Wrong() != (row.want.Lost+row.want.Doubled+row.want.Misgiven > 0) {
 				t.Errorf("%+v, want %+v", got, row.want)
@@ -31,8 +31,26 @@ func TestLedgerFindsWrong(t *testing.T) {
 	}
 }
 
+func TestConfirmedLoginThatNobodyWasToldOf(t *testing.T) {
+	l := newLedger(map[string]bool{})
+	wrong := l.given("demo:alice", false, Tokens{Sub: "demo:alice", Sid: "1"})
+	if wrong != "untold" || l.sum() != (Logins{Untold: 1}) || !l.sum().Wrong() {
+		t.Errorf("%q %+v", wrong, l.sum())
+	}
+}
+
+// Warm-up, run and the rest have ledgers of their own, and no session twice.
+func TestSessionOfAnEarlierLedger(t *testing.T) {
+	sids := map[string]bool{}
+	tokens := Tokens{Sub: "demo:alice", Sid: "1"}
+	newLedger(sids).given("demo:alice", true, tokens)
+	if l := newLedger(sids); l.given("demo:alice", true, tokens) != "doubled" {
+		t.Errorf("%+v", l.sum())
+	}
+}
+
 func TestFailedIsForgivableAndLostIsNot(t *testing.T) {
-	l := newLedger()
+	l := newLedger(map[string]bool{})
 	if l.failed(); l.sum().Wrong() {
 		t.Error("a login that was refused is no broken word")
 	}

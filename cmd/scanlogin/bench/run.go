@@ -31,7 +31,7 @@ func Run(ctx context.Context, load Load) (*Result, error) {
 	case load.Logins == 0 && load.Duration == 0:
 		return nil, errors.New("bench: neither a number of logins nor a time")
 	}
-	r := &run{load: load, http: NewClient(), report: newReporter(load.Progress)}
+	r := &run{load: load, http: NewClient(), report: newReporter(load.Progress), sids: map[string]bool{}}
 	defer r.http.CloseIdleConnections()
 	defer r.report.end()
 	return r.all(ctx)
@@ -44,9 +44,11 @@ type run struct {
 	report *reporter
 	phones chan *Phone
 	crowd  *Crowd
-	others []*driver // of logins that are not measured; wrong is wrong there too
-	empty  Reading   // before the idle browsers came
-	full   Reading   // with all of them
+	others []*driver       // of logins that are not measured; wrong is wrong there too
+	sids   map[string]bool // of all sessions that were given
+	empty  Reading         // before the idle browsers came
+	full   Reading         // with those that came
+	came   int             // how many these were
 	redis  *RedisMeter
 }
 
@@ -130,7 +132,7 @@ func mostOften(errors map[string]int) string {
 }
 
 func (r *run) driver(load Load, start time.Time, open func() int) *driver {
-	return &driver{load: load, http: r.http, phones: r.phones, record: newRecorder(start, open), ledger: newLedger()}
+	return &driver{load: load, http: r.http, phones: r.phones, record: newRecorder(start, open), ledger: newLedger(r.sids)}
 }
 
 // gather opens the idle browsers and weighs them.
@@ -151,6 +153,7 @@ func (r *run) gather(ctx context.Context) (err error) {
 		if r.full, err = r.weigh(ctx); err != nil {
 			r.crowd.Leave()
 		}
+		r.came = r.crowd.count().there()
 	}
 	return err
 }
@@ -182,12 +185,17 @@ func (r *run) drive(ctx context.Context) (*Result, error) {
 	var codes map[string]int
 	result.Browsers, codes = r.crowd.Result()
 	add(result.Errors, codes)
-	if err := r.usage(after, before, result); err != nil { // no reason to throw the rest away
-		result.Errors["measure "+codeOf(err)]++
+	// What cannot be measured is no reason to throw the rest away. The deliveries come
+	// last: their logins are nobody else's.
+	for _, measure := range []func(context.Context, used, *Result) error{r.servers, r.store, r.deliveries} {
+		if err := measure(after, before, result); err != nil {
+			result.Errors["measure "+codeOf(err)]++
+		}
 	}
 	for _, d := range r.others {
 		if other := d.ledger.sum(); other.Wrong() {
 			result.Logins.Lost += other.Lost
+			result.Logins.Untold += other.Untold
 			result.Logins.Doubled += other.Doubled
 			result.Logins.Misgiven += other.Misgiven
 			add(result.Errors, d.record.errors)
@@ -220,21 +228,8 @@ func (r *run) read(ctx context.Context) (u used, err error) {
 	return u, err
 }
 
-func (r *run) usage(ctx context.Context, before used, result *Result) error {
-	perLogin := func(of float64) float64 { return of / float64(max(1, result.Logins.Done)) }
-	if r.redis != nil {
-		redis, err := r.redis.Used(ctx, before.redis)
-		if err != nil {
-			return err
-		}
-		if result.Redis = new(RedisUsage); result.Logins.Done > 0 {
-			result.Redis.CPUPerLogin = perLogin(milliseconds(redis.CPU))
-			result.Redis.CommandsPerLogin = perLogin(float64(redis.Commands))
-		}
-		if result.Redis.DeliveriesPerLogin, err = r.deliveries(ctx); err != nil {
-			return err
-		}
-	}
+// servers is what the servers used for the logins.
+func (r *run) servers(ctx context.Context, before used, result *Result) error {
 	if !measured(r.load.Servers) {
 		return nil
 	}
@@ -245,10 +240,10 @@ func (r *run) usage(ctx context.Context, before used, result *Result) error {
 	result.Server = &Usage{RSS: now.RSS}
 	result.Setup.Version, result.Setup.Go = now.Version, now.Go
 	if result.Logins.Done > 0 {
-		result.Server.CPUPerLogin = perLogin(milliseconds(now.CPU - before.servers.CPU))
+		result.Server.CPUPerLogin = milliseconds(now.CPU-before.servers.CPU) / float64(result.Logins.Done)
 	}
-	if r.full.RSS > 0 && r.load.Browsers >= fewBrowsers {
-		result.Server.RSSPerBrowser = max(0, r.full.RSS-r.empty.RSS) / float64(r.load.Browsers)
+	if r.full.RSS > 0 && r.came >= fewBrowsers {
+		result.Server.RSSPerBrowser = max(0, r.full.RSS-r.empty.RSS) / float64(r.came)
 	}
 	return nil
 }
@@ -256,14 +251,36 @@ func (r *run) usage(ctx context.Context, before used, result *Result) error {
 // fewBrowsers need too little memory to tell it from what a server takes anyway.
 const fewBrowsers = 1000
 
+// store is what Redis used for the logins.
+func (r *run) store(ctx context.Context, before used, result *Result) error {
+	if r.redis == nil {
+		return nil
+	}
+	used, err := r.redis.Used(ctx, before.redis)
+	if err != nil {
+		return err
+	}
+	if result.Redis = new(RedisUsage); result.Logins.Done > 0 {
+		result.Redis.CPUPerLogin = milliseconds(used.CPU) / float64(result.Logins.Done)
+		result.Redis.CommandsPerLogin = float64(used.Commands) / float64(result.Logins.Done)
+	}
+	return nil
+}
+
 // deliveries takes a few logins more, one after the other.
-func (r *run) deliveries(ctx context.Context) (perLogin float64, err error) {
+func (r *run) deliveries(ctx context.Context, _ used, result *Result) error {
+	if result.Redis == nil {
+		return nil
+	}
 	load := r.load
 	load.Logins, load.Parallel, load.Rate, load.Duration = 10, 1, 0, 0
 	d := r.driver(load, time.Now(), r.crowd.Open)
 	r.others = append(r.others, d)
 	n, err := r.redis.Deliveries(ctx, func() { d.run(ctx, firstLogin-load.Logins) })
-	return float64(n) / float64(load.Logins), err
+	if err == nil {
+		result.Redis.DeliveriesPerLogin = float64(n) / float64(load.Logins)
+	}
+	return err
 }
 
 func (r *run) setup() Setup {

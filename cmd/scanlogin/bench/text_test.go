@@ -94,7 +94,7 @@ var edges = map[string]*Result{
 		}
 	}),
 	"wrong in every way": changed(func(r *Result) {
-		r.Logins = Logins{Done: 123456789, Failed: 123456789, Lost: 123456789, Doubled: 123456789, Misgiven: 123456789}
+		r.Logins = Logins{Done: 123456789, Failed: 123456789, Lost: 123456789, Untold: 123456789, Doubled: 123456789, Misgiven: 123456789, Unbegun: 123456789}
 		r.Browsers = Browsers{Asked: 123456789, Held: 1, Dropped: 123456789, Renewed: 123456789}
 		r.Setup.Rate, r.Setup.Transport = 0, Poll
 	}),
@@ -119,20 +119,26 @@ func TestTextSaysWhatHappened(t *testing.T) {
 		first  string
 		says   []string
 	}{
-		{"all is well", madeResult(), "2,400 logins in 12.0 s, none lost, doubled or misgiven.",
+		{"all is well", madeResult(), "2,400 logins in 12.0 s, none lost, untold, doubled or misgiven.",
 			[]string{"10,000 idle browsers beside them: all held, none dropped.", "200 logins/s asked for", "over WebSocket", "3 instances on Redis",
 				"0.92 ms a login", "4.7 KiB an idle browser", "98.0 MiB", "0.13 ms CPU, 9.2 commands and 3 deliveries a login", "12 renewed"}},
-		{"one", edges["one login"], "1 login in 0.4 s, none lost, doubled or misgiven.", []string{"4.0 ms"}},
+		{"one", edges["one login"], "1 login in 0.4 s, none lost, untold, doubled or misgiven.", []string{"4.0 ms"}},
 		{"some failed", changed(func(r *Result) { r.Logins.Failed, r.Errors = 5, map[string]int{"scan rate_limited": 5} }),
-			"2,400 logins in 12.0 s, 5 failed; none lost, doubled or misgiven.", []string{"5 × scan rate_limited"}},
+			"2,400 logins in 12.0 s, 5 failed; none lost, untold, doubled or misgiven.", []string{"5 × scan rate_limited"}},
 		{"all failed", changed(func(r *Result) { r.Logins, r.Steps[7] = Logins{Failed: 7}, Step{Name: "login"} }), "No login succeeded: 7 failed in 12.0 s.", []string{"200 logins/s asked for", "create"}},
 		{"lost", changed(func(r *Result) { r.Logins.Lost = 1 }), "The server broke its word: 1 lost of 2,401 logins.",
 			[]string{"Lost: confirmed on the phone, and the browser got nothing.", "Right: 2,400 logins"}},
-		{"doubled", changed(func(r *Result) { r.Logins.Doubled = 2 }), "The server broke its word: 2 doubled of 2,402 logins.", []string{"Doubled: two sessions from one ticket."}},
+		{"doubled", changed(func(r *Result) { r.Logins.Doubled = 2 }), "The server broke its word: 2 doubled of 2,402 logins.", []string{"Doubled: two sessions from one ticket, or one from two."}},
 		{"misgiven", changed(func(r *Result) { r.Logins.Misgiven = 3 }), "The server broke its word: 3 misgiven of 2,403 logins.",
-			[]string{"Misgiven: a browser got somebody else's tokens."}},
+			[]string{"Misgiven: a browser got tokens or news of somebody else."}},
+		{"untold", changed(func(r *Result) { r.Logins.Untold = 4 }), "The server broke its word: 4 untold of 2,404 logins.",
+			[]string{"Untold: confirmed on the phone, and no frame told the browser in time."}},
+		{"idle browsers told of another ticket", changed(func(r *Result) { r.Browsers.Misgiven = 1 }),
+			"The server broke its word: 1 misgiven of 2,400 logins and 10,000 idle browsers.", []string{"Right: 2,400 logins"}},
+		{"not begun", changed(func(r *Result) { r.Logins.Unbegun = 58 }), "2,400 logins in 12.0 s, 58 not begun; none lost, untold, doubled or misgiven.",
+			[]string{"58 were due and not begun: the servers or this machine are too slow."}},
 		{"only browsers", onlyBrowsers(), "10,000 idle browsers for 12.0 s: all held, none dropped.", []string{"4.7 KiB an idle browser"}},
-		{"browsers dropped", changed(func(r *Result) { r.Browsers.Held, r.Browsers.Dropped = 9990, 12 }), "2,400 logins in 12.0 s, none lost, doubled or misgiven.",
+		{"browsers dropped", changed(func(r *Result) { r.Browsers.Held, r.Browsers.Dropped = 9990, 12 }), "2,400 logins in 12.0 s, none lost, untold, doubled or misgiven.",
 			[]string{"9,990 held, 12 dropped."}},
 		{"nothing", &Result{}, "Nothing was done in 0.0 s.", nil},
 	} {

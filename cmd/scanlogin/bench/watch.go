@@ -175,9 +175,12 @@ const pollSeconds = 25
 func (p *polls) next(until time.Time) (Snapshot, error) {
 	for {
 		snapshot, err := p.once(until)
-		if err != nil || snapshot.Seq != p.seq {
-			p.seq = snapshot.Seq
+		if err != nil {
 			return snapshot, err
+		}
+		if snapshot.Seq != p.seq {
+			p.seq = snapshot.Seq
+			return snapshot, nil
 		}
 		if !time.Now().Before(until) {
 			return Snapshot{}, context.DeadlineExceeded

@@ -23,9 +23,9 @@ const (
 func verdictOf(r *Result) verdict {
 	l, b := r.Logins, r.Browsers
 	switch {
-	case l.Wrong():
+	case r.Wrong():
 		return wrong
-	case l.Failed > 0, b.Dropped > 0, b.Held < b.Asked, l.Done+b.Asked == 0:
+	case l.Failed > 0, l.Unbegun > 0, b.Dropped > 0, b.Held < b.Asked, l.Done+b.Asked == 0:
 		return lacking
 	}
 	return good
@@ -35,16 +35,30 @@ func verdictOf(r *Result) verdict {
 func headline(r *Result) string {
 	l, b, took := r.Logins, r.Browsers, seconds(r.Seconds)
 	switch {
-	case l.Wrong():
+	case r.Wrong():
 		var broken []string
-		for _, each := range wrongs(l) {
+		for _, each := range wrongs(r) {
 			broken = append(broken, thousands(each.n)+" "+each.word)
 		}
-		return fmt.Sprintf("The server broke its word: %s of %s.", strings.Join(broken, ", "), plural(begun(l), "login"))
-	case l.Done > 0 && l.Failed > 0:
-		return fmt.Sprintf("%s in %s, %s failed; none lost, doubled or misgiven.", plural(l.Done, "login"), took, thousands(l.Failed))
+		of := plural(begun(l), "login")
+		if b.Wrong() {
+			of += " and " + plural(b.Asked, "idle browser")
+		}
+		return fmt.Sprintf("The server broke its word: %s of %s.", strings.Join(broken, ", "), of)
 	case l.Done > 0:
-		return fmt.Sprintf("%s in %s, none lost, doubled or misgiven.", plural(l.Done, "login"), took)
+		missed := ""
+		if l.Failed > 0 {
+			missed = ", " + thousands(l.Failed) + " failed"
+		}
+		if l.Unbegun > 0 {
+			missed += ", " + thousands(l.Unbegun) + " not begun"
+		}
+		if missed != "" {
+			missed += "; "
+		} else {
+			missed = ", "
+		}
+		return fmt.Sprintf("%s in %s%snone lost, untold, doubled or misgiven.", plural(l.Done, "login"), took, missed)
 	case l.Failed > 0:
 		return fmt.Sprintf("No login succeeded: %s failed in %s.", thousands(l.Failed), took)
 	case b.Asked > 0:
@@ -57,11 +71,14 @@ func headline(r *Result) string {
 func more(r *Result) []string {
 	l, b := r.Logins, r.Browsers
 	var says []string
-	for _, each := range wrongs(l) {
+	for _, each := range wrongs(r) {
 		says = append(says, fmt.Sprintf("%s: %s.", strings.ToUpper(each.word[:1])+each.word[1:], each.means))
 	}
-	if l.Wrong() {
+	if r.Wrong() {
 		says = append(says, fmt.Sprintf("Right: %s in %s. Failed with a clear answer: %s.", plural(l.Done, "login"), seconds(r.Seconds), thousands(l.Failed)))
+	}
+	if l.Unbegun > 0 {
+		says = append(says, fmt.Sprintf("%s due and not begun: the servers or this machine are too slow.", were(l.Unbegun)))
 	}
 	if b.Asked > 0 && begun(l) > 0 {
 		says = append(says, fmt.Sprintf("%s beside them: %s.", plural(b.Asked, "idle browser"), fate(b)))
@@ -70,7 +87,14 @@ func more(r *Result) []string {
 }
 
 // begun is how many logins there were, whatever became of them.
-func begun(l Logins) int { return l.Done + l.Failed + l.Lost + l.Doubled + l.Misgiven }
+func begun(l Logins) int { return l.Done + l.Failed + l.Lost + l.Untold + l.Doubled + l.Misgiven }
+
+func were(n int) string {
+	if n == 1 {
+		return "1 was"
+	}
+	return thousands(n) + " were"
+}
 
 type broken struct {
 	n           int
@@ -78,11 +102,13 @@ type broken struct {
 }
 
 // wrongs are the promises that were broken.
-func wrongs(l Logins) []broken {
+func wrongs(r *Result) []broken {
+	l := r.Logins
 	return slices.DeleteFunc([]broken{
 		{l.Lost, "lost", "confirmed on the phone, and the browser got nothing"},
-		{l.Doubled, "doubled", "two sessions from one ticket"},
-		{l.Misgiven, "misgiven", "a browser got somebody else's tokens"},
+		{l.Untold, "untold", "confirmed on the phone, and no frame told the browser in time"},
+		{l.Doubled, "doubled", "two sessions from one ticket, or one from two"},
+		{l.Misgiven + r.Browsers.Misgiven, "misgiven", "a browser got tokens or news of somebody else"},
 	}, func(b broken) bool { return b.n == 0 })
 }
 
