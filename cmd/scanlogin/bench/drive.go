@@ -47,11 +47,12 @@ func (d *driver) run(ctx context.Context, first int) {
 		if due.IsZero() {
 			due = time.Now()
 		}
+		person := first + i
 		d.running.Go(func() {
 			defer func() { <-slots }()
 			phone := <-d.phones
 			defer func() { d.phones <- phone }()
-			d.login(finishing, first+i, due, phone)
+			d.login(finishing, person, due, phone)
 		})
 	}
 	d.ledger.unbegun(max(0, d.due(time.Now())-i))
