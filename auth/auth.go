@@ -17,6 +17,9 @@ var (
 	ErrInvalidCredential = errors.New("auth: invalid credential")
 	// ErrUnknownProvider names a provider that is not configured.
 	ErrUnknownProvider = errors.New("auth: unknown provider")
+	// ErrInvalidState is the one answer to every `state` that a provider's
+	// callback cannot be taken with: used, too old, made up, another provider's.
+	ErrInvalidState = errors.New("auth: invalid state")
 	// ErrInvalidToken is the one answer to every access token that does not
 	// open a live session, whatever is wrong with it (RFC 6750 section 3.1).
 	ErrInvalidToken = errors.New("auth: invalid token")
@@ -126,7 +129,8 @@ func (t Tokens) LogValue() slog.Value {
 }
 
 // Principal is who is asking: what Verify or Claimed found behind an access
-// token, Session or Use behind a session id.
+// token, Session or Use behind a session id. A phone by the token of another
+// issuer has neither SID nor AMR, and no times.
 type Principal struct {
 	Sub      string
 	Name     string

@@ -53,6 +53,35 @@
 // The sessions of phones approve logins, so only a phone may end them: whoever
 // got into a browser must not be able to lock the owner out.
 //
+// # Providers
+//
+// A provider is one method, credential to Identity; two more capabilities are
+// interfaces of their own (provider.go), found by asking for them. A new provider
+// is a folder below this one and a line in cmd.
+//
+// A Redirector has people come back with a code, which anybody can carry to
+// somebody else's browser: so there is a state (redirect.go), and its credentials
+// are taken from nowhere else. A state carries its time and a MAC that says for which
+// provider it was made; nothing is stored until it comes back, for a GET that anybody
+// may send must not fill the store. What is stored then is that it was spent, one
+// record by the state's hash, written before the provider is asked: a callback that
+// is sent again, by whomever, is worth nothing and costs no call. Binding the state
+// to the browser takes a cookie, and is web's.
+//
+// An Issuer's credentials are tokens that apps have already. Verify takes them as
+// they are (issuers.go): the unverified `iss` picks who is asked, in one look-up, and
+// our own name is never in it. Such a token is a phone and no more than that:
+//
+//	may      scan, confirm, deny; userinfo; list the user's sessions and end them as
+//	         a phone does, phones' too; be traded for a phone session (SignIn),
+//	         if the issuer is a Trader and says so: that outlives the token
+//	has no   session: nothing in the list is the current one, ending all others ends
+//	         all, there is nothing to watch (Claimed), to refresh or to revoke, and
+//	         introspection calls it inactive: whoever made it knows more about it
+//
+// Ending all sessions does not end a foreign token, which is its issuer's to do and
+// at the latest its `exp`'s. A ban does.
+//
 // # Bans
 //
 // All active bans are one record of at most a thousand, which every instance

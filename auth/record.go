@@ -255,7 +255,7 @@ func (r *record) end(sid string, why Reason, now time.Time, l limits) {
 // endBy ends one session of the user for another, or the same, one of theirs.
 func (r *record) endBy(by Principal, sid string, now time.Time, l limits) error {
 	r.tidy(now, l)
-	if _, ok := r.live(by.SID, now, l); !ok {
+	if !r.asks(by, now, l) {
 		return ErrSessionEnded
 	}
 	s, ok := r.live(sid, now, l)
@@ -278,7 +278,7 @@ func (r *record) endBy(by Principal, sid string, now time.Time, l limits) error 
 // become one.
 func (r *record) endOthers(by Principal, now time.Time, l limits) error {
 	r.tidy(now, l)
-	if _, ok := r.live(by.SID, now, l); !ok {
+	if !r.asks(by, now, l) {
 		return ErrSessionEnded
 	}
 	r.endAll(Revoked, now, l, func(s *session) bool {

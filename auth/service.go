@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -18,6 +19,7 @@ import (
 type Service struct {
 	store   Store
 	config  Config
+	issuers map[string]Issuer // by `iss`
 	limits  limits
 	parser  *jwt.Parser
 	keys    *keys
@@ -30,12 +32,13 @@ type Service struct {
 func New(store Store, c Config) *Service {
 	c = c.withDefaults()
 	return &Service{
-		store:  store,
-		config: c,
-		limits: limits{config: c},
-		parser: newParser(c),
-		keys:   newKeys(store, c),
-		bans:   newBans(store, c),
+		store:   store,
+		config:  c,
+		issuers: issuersOf(c),
+		limits:  limits{config: c},
+		parser:  newParser(c),
+		keys:    newKeys(store, c),
+		bans:    newBans(store, c),
 	}
 }
 
@@ -61,19 +64,31 @@ func UserKey(sub string) string { return "user:" + sub }
 func (s *Service) NewSID() string { return rand.Text() }
 
 // SignIn lets somebody in by a provider's credential: a session of its own for
-// the built-in client "phone". ErrUnknownProvider, ErrInvalidCredential, and
-// what Issue refuses.
+// the built-in client "phone". ErrUnknownProvider, also for a Redirector (that is
+// Return) and for an Issuer whose tokens are not to be traded; ErrInvalidCredential and the other errors of providers; what Issue
+// refuses.
 func (s *Service) SignIn(ctx context.Context, provider, credential string, from Origin) (Tokens, error) {
 	p, ok := s.config.Providers[provider]
-	if !ok {
+	if _, away := p.(Redirector); !ok || away || keepsToTokens(p) {
 		return Tokens{}, ErrUnknownProvider
 	}
+	return s.admit(ctx, provider, p, credential, from)
+}
+
+// storeTime is what the store has for each step of a sign-in. The caller's
+// deadline is for the whole, and that is mostly the provider's.
+const storeTime = 800 * time.Millisecond
+
+// admit makes the phone session of whoever the provider says it is.
+func (s *Service) admit(ctx context.Context, provider string, p Provider, credential string, from Origin) (Tokens, error) {
 	who, err := p.Authenticate(ctx, credential)
 	if err != nil {
 		return Tokens{}, fmt.Errorf("auth: provider %s: %w", provider, err)
 	}
 	seed := make([]byte, secretSize)
 	rand.Read(seed) // never fails
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
 	return s.Issue(ctx, Grant{
 		SID:      s.NewSID(),
 		Identity: who,
@@ -148,22 +163,50 @@ func (g Grant) session(first refreshToken, scope string, now time.Time) session 
 	}
 }
 
-// check refuses what would not come back whole out of a token.
-func (g Grant) check() error {
-	who := g.Identity
+// check refuses who could be somebody else, or would not come back whole out of
+// a token.
+func (i Identity) check() error {
 	switch {
-	case who.Provider == "" || who.Subject == "":
+	case i.Provider == "" || i.Subject == "":
 		return errors.New("auth: identity without a provider or a subject")
-	case strings.Contains(who.Provider, ":"): // else two people could share a `sub`
+	case strings.Contains(i.Provider, ":"): // else two people could share a `sub`
 		return errors.New("auth: identity of a provider with a colon in its name")
-	case len(who.Sub()) > maxSub:
+	case len(i.Sub()) > maxSub:
 		return errors.New("auth: identity with too long a subject")
+	}
+	return nil
+}
+
+// maxLetters bounds a name that somebody else tells.
+const maxLetters = 64
+
+// CleanName is a name as a line of text, of at most 64 letters: people may call themselves anything,
+// with line breaks and with characters that turn the text around them.
+func CleanName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case r != '\u200d' && !unicode.IsGraphic(r), r == unicode.ReplacementChar: // the joiner makes emoji whole
+			return -1
+		}
+		return r
+	}, name)
+	letters := []rune(strings.Join(strings.Fields(name), " "))
+	if len(letters) > maxLetters {
+		letters = letters[:maxLetters]
+	}
+	return string(letters)
+}
+
+func (g Grant) check() error {
+	switch {
 	case g.SID == "" || len(g.SID) > 255:
 		return errors.New("auth: grant without a usable session id")
 	case len(g.Seed) == 0:
 		return errors.New("auth: grant without a seed")
 	}
-	return nil
+	return g.Identity.check()
 }
 
 // Refresh trades a refresh token for new tokens (RFC 6749 section 6). scope

@@ -126,7 +126,18 @@ func (s *Service) Access(ctx context.Context, sub, sid string) (Tokens, error) {
 	return s.tokens(with, sub, used, used.Scope, "")
 }
 
-// End ends a session of the user who asks, by whatever session of theirs.
+// asks says whether somebody may still decide about their sessions: a phone by
+// the token of another issuer has none itself that could be over.
+func (r *record) asks(by Principal, now time.Time, l limits) bool {
+	if by.SID == "" {
+		return by.HasScope(Phone)
+	}
+	_, ok := r.live(by.SID, now, l)
+	return ok
+}
+
+// End ends a session of the user who asks, by whatever session of theirs, or by
+// the token of another issuer.
 // ErrUnknownSession, ErrPhoneOnly; ErrSessionEnded if it is the asking one that
 // is over.
 func (s *Service) End(ctx context.Context, by Principal, sid string) error {
@@ -137,7 +148,7 @@ func (s *Service) End(ctx context.Context, by Principal, sid string) error {
 }
 
 // EndOthers ends all sessions of the user but the one that asks; a phone's only
-// if a phone asks. ErrSessionEnded.
+// if a phone asks. Who has no session ends them all. ErrSessionEnded.
 func (s *Service) EndOthers(ctx context.Context, by Principal) error {
 	_, err := s.change(ctx, by.Sub, func(r *record, now time.Time) (*session, bool, error) {
 		return nil, true, r.endOthers(by, now, s.limits)
@@ -180,8 +191,13 @@ func (s *Service) Claimed(ctx context.Context, access string) (Principal, error)
 }
 
 // Verify says who is behind an access token: its signature and claims are good
-// and its session is alive. ErrBanned; everything else is ErrInvalidToken.
+// and its session is alive; or a configured Issuer says so, and then it is a
+// phone without a session. ErrBanned; an Issuer that cannot tell is
+// ErrProviderBusy; everything else is ErrInvalidToken.
 func (s *Service) Verify(ctx context.Context, access string) (Principal, error) {
+	if issuer, ok := s.issuerOf(access); ok {
+		return s.vouched(ctx, issuer, access)
+	}
 	_, p, err := s.verify(ctx, access)
 	return p, err
 }

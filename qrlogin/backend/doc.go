@@ -49,6 +49,13 @@
 // Redis Cluster needs no hash tags. Plain PUBLISH, not the sharded kind: one connection
 // for all watches of an instance is worth more than the cluster's inner traffic.
 //
+// Of the callers' keys, those of people who sign in at somebody else's:
+//
+//	key                        content                  lifetime       owner
+//	state:<SHA-256, hex>       "spent"                  5 min 5 s      auth
+//	wechat-profile:<subject>   name, picture            30 days        auth/wechat
+//	wechat-token:<appid>       an app's token, a lease  until its end  auth/wechat
+//
 // # Keys
 //
 //	secret --wraps--> root key --+-- name key  ->  names
