@@ -129,7 +129,7 @@ func (p page) signedIn(one auth.Session, now time.Time) moment {
 	case "demo":
 		sentence = p.T("account.by_demo", "%s")
 	default:
-		sentence = p.T("account.by_provider", "%s", means)
+		sentence = p.T("account.by_provider", "%s", p.provider(means))
 	}
 	return p.moment(sentence, one.Created, now)
 }

@@ -28,6 +28,10 @@ type visit struct {
 	// confirm_token: its page can be loaded again and can still deny it.
 	Ticket  string `json:"ticket,omitzero"`
 	Confirm string `json:"confirm,omitzero"`
+	// The last sign-in that began at a provider's: the hash of its state, and the
+	// page to come back to.
+	State string `json:"state,omitzero"`
+	Back  string `json:"back,omitzero"`
 }
 
 // cookie is the kind of page a visit belongs to; the kinds never mix.
@@ -128,20 +132,28 @@ type visitor struct {
 	who    auth.Principal // zero: signed out
 	csrf   string         // what this visitor's forms carry
 	form   url.Values     // of a POST, which came from a form of ours
+	once   bool           // this address cannot be opened again, and is not to be shown
 }
 
 func (v *visitor) signedIn() bool { return v.who.SID != "" }
 
+// pageHandler answers a visitor, or says why it can't; then nothing was written.
+type pageHandler func(http.ResponseWriter, *http.Request, *visitor) error
+
 // page gives a handler its visitor, and answers its error in words.
-func (s *Server) page(c cookie, h func(http.ResponseWriter, *http.Request, *visitor) error) http.HandlerFunc {
+func (s *Server) page(c cookie, h pageHandler) http.HandlerFunc { return s.visited(c, h, s.failPage) }
+
+func (s *Server) visited(c cookie, h pageHandler, fail func(http.ResponseWriter, *http.Request, *visitor, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := &visitor{cookie: c}
-		err := s.meet(w, r, v)
+		look, cancel := bounded(r)
+		err := s.meet(w, look, v)
+		cancel()
 		if err == nil {
 			err = h(w, r, v)
 		}
 		if err != nil {
-			s.failPage(w, r, v, err)
+			fail(w, r, v, err)
 		}
 	}
 }

@@ -12,6 +12,7 @@
 //	geo.go        where that is, from a file      account.go  the device list, page tokens
 //	tickets.go    the browser's routes        wire.go   its snapshots and frames
 //	phone.go      the phone's routes          oauth.go  tokens, clients, RFC 8414
+//	signin.go     signing in by a provider, and at its own pages
 //	sessions.go   the signed-in devices: list, end, and the socket that tells of it
 //	qr.go         the QR as 1-bit PNG, SVG, terminal text
 //	pages.go      HTML: languages, templates  phonepages.go, decidepage.go  the phone's pages
@@ -43,6 +44,14 @@
 // cookie names a session and the store says whether it lives, so signing out
 // anywhere works at once; it carries the chosen language as well, because a
 // second cookie would have to be explained.
+//
+// Who goes to a provider's pages and comes back is a browser with a page of ours, so
+// those two addresses, and no others below /v1, read and set the cookie of the phone
+// pages. It holds the hash of the state that was sent along, and where to come back to:
+// one of our own pages, written as we write it ourselves, because every other way to tell
+// ours from foreign ones has an odd spelling that it misses. Going away stores nothing;
+// of two that are begun the newer one counts. A provider may take its time, so sign-ins
+// have five seconds; what of them asks the store has no more than anything else.
 //
 // The socket of a session is told things, not states: a snapshot is one frame,
 // the next one is asked for at once while there is more. What it knows is one

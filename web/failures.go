@@ -171,9 +171,9 @@ func (f *inFlight) end(account string) {
 // outlasting is the request's time for the store, but not its life: who leaves
 // early pays as well.
 func outlasting(r *http.Request) (context.Context, context.CancelFunc) {
-	until, ok := r.Context().Deadline()
-	if !ok {
-		until = time.Now().Add(storeDeadline)
+	until := time.Now().Add(storeDeadline)
+	if ends, ok := r.Context().Deadline(); ok && ends.Before(until) {
+		until = ends
 	}
 	return context.WithDeadline(context.WithoutCancel(r.Context()), until)
 }

@@ -291,7 +291,9 @@ func (s *Server) limitSignIns(r *http.Request, try func() error) error {
 		return try()
 	}
 	budget := bucket{permitKey(signinsPerNetwork, network.String()), s.config.Limits.SigninsPerNetwork}
-	full, err := s.spent(r.Context(), budget.key)
+	look, stop := bounded(r)
+	full, err := s.spent(look.Context(), budget.key)
+	stop()
 	if err != nil {
 		return err
 	}

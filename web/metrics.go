@@ -27,6 +27,7 @@ type Metrics struct {
 	denied   *prometheus.CounterVec
 	store    *prometheus.HistogramVec
 	hub      *prometheus.HistogramVec
+	outbound *prometheus.HistogramVec
 	refused  *prometheus.CounterVec
 }
 
@@ -44,8 +45,9 @@ func NewMetrics(version string) *Metrics {
 		denied: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scanlogin_tickets_denied_total", Help: "Answers that denied a ticket, by reason, repeats by its scanner included.",
 		}, []string{"reason"}),
-		store: operations("scanlogin_store_operation_duration_seconds", "Time of a store operation."),
-		hub:   operations("scanlogin_hub_event_duration_seconds", "Time of a hub event."),
+		store:    operations("scanlogin_store_operation_duration_seconds", "Time of a store operation."),
+		hub:      operations("scanlogin_hub_event_duration_seconds", "Time of a hub event."),
+		outbound: operations("scanlogin_outbound_call_duration_seconds", "Time of a call to a provider; refused: no useful answer."),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scanlogin_limits_refused_total", Help: "Requests and connections refused by a limit.",
 		}, []string{"limit"}),
@@ -58,7 +60,7 @@ func NewMetrics(version string) *Metrics {
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "scanlogin_build_info", Help: "1, labelled with this build."}, []string{"version", "go"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	m.registry.MustRegister(m.requests, m.moves, m.denied, m.store, m.hub, m.refused, build,
+	m.registry.MustRegister(m.requests, m.moves, m.denied, m.store, m.hub, m.outbound, m.refused, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -81,6 +83,11 @@ func (m *Metrics) Hub(name string, took time.Duration, err error) {
 		return
 	}
 	m.hub.WithLabelValues(name, result(err)).Observe(took.Seconds())
+}
+
+// Outbound observes a call to a provider.
+func (m *Metrics) Outbound(name string, took time.Duration, err error) {
+	m.outbound.WithLabelValues(name, result(err)).Observe(took.Seconds())
 }
 
 func result(err error) string {

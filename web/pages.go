@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -198,6 +199,8 @@ func wayBack(path string, v *visitor) (page, word string) {
 		return devicesPath, "account.title"
 	case path == "/s/signin":
 		return wanted(v, v.form.Get("proof")), "message.back"
+	case strings.HasPrefix(path, signinPath):
+		return cmp.Or(v.Back, "/s"), "signed_out.again"
 	case path == "/" || path == "/signout":
 		return "/", "message.back"
 	}
@@ -212,11 +215,14 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, v *visitor, er
 	}
 	f := s.explainAndLog(r, err)
 	here := ""
-	if r.Method == http.MethodGet && f != errNotFound { // an address of ours, not //somebody.else
+	if r.Method == http.MethodGet && f != errNotFound && !v.once { // an address of ours, not //somebody.else
 		here = r.URL.RequestURI()
 	}
 	p := s.newPage(r, v, "message.title", here)
 	key := "message." + f.code
+	if special := "message.signin." + f.code; strings.HasPrefix(r.URL.Path, signinPath) && p.words[special+".heading"] != "" {
+		key = special
+	}
 	if _, ok := p.words[key+".heading"]; !ok {
 		key = "message.internal"
 		if f.status < 500 {

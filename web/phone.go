@@ -244,35 +244,3 @@ func (s *Server) handleDecision(w http.ResponseWriter, r *http.Request) error {
 	}
 	return s.ok(w, http.StatusOK, decision{d.Seq, string(d.Status)})
 }
-
-// handleSignIn makes a phone session.
-func (s *Server) handleSignIn(w http.ResponseWriter, r *http.Request) error {
-	var in struct {
-		Credential string `json:"credential"`
-	}
-	if err := decodeJSON(w, r, &in); err != nil {
-		return err
-	}
-	if in.Credential == "" {
-		return errInvalidRequest
-	}
-	if err := s.mayName(r, s.config.Clients[auth.Phone]); err != nil {
-		return err
-	}
-	tokens, err := s.signIn(r, chi.URLParam(r, "provider"), in.Credential)
-	if err != nil {
-		return err
-	}
-	return s.ok(w, http.StatusOK, tokenAnswer(tokens))
-}
-
-// signIn signs in the device that asks.
-func (s *Server) signIn(r *http.Request, provider, credential string) (tokens auth.Tokens, err error) {
-	err = s.limitSignIns(r, func() error {
-		return s.guess(r, credentials, "", func() error {
-			tokens, err = s.auth.SignIn(r.Context(), provider, credential, s.facts(r).Origin())
-			return err
-		})
-	})
-	return tokens, err
-}

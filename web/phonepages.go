@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"crypto/rand"
 	"errors"
 	"net/http"
 	"net/url"
@@ -20,10 +19,12 @@ import (
 
 type signinPage struct {
 	page
-	QR, Proof, Provider string
-	Next                string // the page to come back to, if it is no login: devicesPath
-	DemoUsers           []string
-	Error               string
+	QR, Proof string
+	Next      string // the page to come back to, if it is no login: devicesPath
+	Ways      []way
+	DemoUsers []string
+	Error     string
+	Canceled  bool // at the provider's
 }
 
 type openPage struct {
@@ -141,37 +142,30 @@ func (s *Server) codePage(w http.ResponseWriter, r *http.Request, v *visitor, st
 }
 
 func (s *Server) signinPage(w http.ResponseWriter, r *http.Request, v *visitor, status int, data signinPage) error {
-	data.page = s.newPage(r, v, "signin.title", cmp.Or(data.Next, openPath(data.QR, data.Proof)))
-	data.Provider, data.DemoUsers = s.config.Provider, s.config.DemoUsers
+	here := cmp.Or(data.Next, openPath(data.QR, data.Proof))
+	data.page = s.newPage(r, v, "signin.title", here)
+	data.DemoUsers, data.Ways = s.config.DemoUsers, s.ways(data.page, here)
+	data.Canceled = r.URL.Query().Get("signin") == "canceled"
 	return s.render(w, status, "signin", data)
 }
 
-// handleSignInPage signs the phone in and goes on to where it came from. The
-// visit gets a new nonce, and what it had proven is proven anew.
+// handleSignInPage signs the phone in and goes on to where it came from.
 func (s *Server) handleSignInPage(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	qr, proof := v.form.Get("qr"), v.form.Get("proof")
 	proven, err := s.proven(r, v, qr, proof)
 	if err != nil {
 		return err
 	}
-	tokens, err := s.signIn(r, v.form.Get("provider"), v.form.Get("credential"))
+	tokens, err := s.signIn(r, func(from auth.Origin) (auth.Tokens, error) {
+		return s.auth.SignIn(r.Context(), s.config.Provider, v.form.Get("credential"), from)
+	})
 	if errors.Is(err, auth.ErrInvalidCredential) {
 		return s.signinPage(w, r, v, http.StatusUnauthorized, signinPage{QR: qr, Proof: proof, Next: next(v), Error: "signin.wrong"})
 	}
 	if err != nil {
 		return err
 	}
-	v.Sub, v.SID, v.Nonce = tokens.Sub, tokens.SID, rand.Text()
-	if err := s.remember(w, r, phoneCookie, v.visit); err != nil {
-		return err
-	}
-	proof = ""
-	if proven {
-		if proof, err = s.proof(r, v, qr); err != nil {
-			return err
-		}
-	}
-	return seeOther(w, wanted(v, proof))
+	return s.settle(w, r, v, tokens, next(v), qr, proven)
 }
 
 // next is the page to come back to, if it is one that there is.

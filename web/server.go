@@ -29,6 +29,7 @@ type Config struct {
 	Clients        map[string]auth.Client      // who may ask for tokens
 	Provider       string                      // that signs people in on the phone pages; empty: none does
 	DemoUsers      []string                    // offered on the demo provider's sign-in page
+	Redirectors    []string                    // providers that the sign-in page offers to be sent to
 	Heartbeat      time.Duration               // as told to sockets
 	SessionTTL     time.Duration               // how long a page's cookie may live
 	Limits         Limits                      // what anybody may do
@@ -113,6 +114,7 @@ func (s *Server) Handler() http.Handler {
 		r.Get("/tickets/{ticket_id}", s.api(s.handleTicket))
 		r.Get("/tickets/{ticket_id}/decision", s.api(s.handleDecision))
 		r.Get("/sessions/current/ws", s.api(s.handleSessionSocket))
+		r.Group(s.signinRoutes)
 		r.Group(func(r chi.Router) {
 			r.Use(deadline)
 			r.Post("/tickets", s.api(s.handleCreate))
@@ -123,7 +125,6 @@ func (s *Server) Handler() http.Handler {
 			r.Post("/tickets/{ticket_id}/confirm", s.api(s.handleConfirm))
 			r.Post("/tickets/{ticket_id}/deny", s.api(s.handleDeny))
 			r.Post("/scan", s.api(s.handleScan))
-			r.Post("/signin/{provider}", s.api(s.handleSignIn))
 			r.Get("/sessions", s.api(s.handleSessions))
 			r.Delete("/sessions", s.api(s.handleEndOtherSessions))
 			r.Delete("/sessions/{session_id}", s.api(s.handleEndSession))
@@ -172,9 +173,16 @@ func get(r chi.Router, pattern string, h http.HandlerFunc) {
 
 // tell answers an error to people in words, to programs in JSON.
 func (s *Server) tell(w http.ResponseWriter, r *http.Request, err error) {
-	api := strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasPrefix(r.URL.Path, "/oauth/")
-	if strings.Contains(r.Header.Get("Accept"), "text/html") && !api {
-		s.failPage(w, r, new(visitor), err)
+	if strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasPrefix(r.URL.Path, "/oauth/") {
+		s.fail(w, r, err)
+		return
+	}
+	s.tellVisitor(w, r, new(visitor), err)
+}
+
+func (s *Server) tellVisitor(w http.ResponseWriter, r *http.Request, v *visitor, err error) {
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		s.failPage(w, r, v, err)
 		return
 	}
 	s.fail(w, r, err)
