@@ -22,12 +22,12 @@ test: setup ## Run every test, with the race detector; real Redis, HAProxy and C
 	go test -race -timeout 14m ./...
 
 test-quick: ## Run the tests that need nothing but Go
-	go test ./auth/... ./hub/... ./qrlogin ./web/...
+	go test ./auth ./auth/demo ./auth/oidc ./auth/outbound ./hub/... ./qrlogin ./web/...
 
 FUZZTIME ?= 10m
 
 fuzz: ## Run every fuzz target for FUZZTIME (10m), one after the other
-	@set -e; for dir in auth web hub qrlogin qrlogin/backend; do \
+	@set -e; for dir in auth auth/oidc web hub qrlogin qrlogin/backend; do \
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$dir/*_test.go); do \
 	    echo "== $$dir $$target for $(FUZZTIME)"; \
 	    go test ./$$dir -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10s -parallel 1; \

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -52,11 +53,14 @@ type Config struct {
 	Limits         limits         `default:"on" placeholder:"on|off" help:"Limits on what anybody may do: on, or off for load tests; single ones by name in the file." yaml:"limits"`
 	Drain          time.Duration  `default:"10s" help:"From SIGTERM to the last connection." yaml:"drain"`
 	Log            string         `default:"" enum:",text,json" help:"Log format; text on a terminal, else json." yaml:"log"`
+	LogLevel       string         `default:"info" enum:"info,debug" help:"Log level: info, or debug, which also says why a token was refused." yaml:"log_level"`
 
 	// Clients are in the file only, by client id.
 	Clients map[string]client `kong:"-" yaml:"clients,omitempty"`
 	// Callers are in the file only, by name.
 	Callers map[string]backEnd `kong:"-" yaml:"callers,omitempty"`
+	// Providers are in the file only, by name.
+	Providers providers `kong:"-" yaml:"providers,omitempty"`
 }
 
 // prepare makes the configuration ready to be served, or says in one line
@@ -90,7 +94,7 @@ func (c *Config) load() error {
 			return err
 		}
 	}
-	return c.loadCallers()
+	return cmp.Or(c.loadCallers(), c.loadProviders())
 }
 
 // loadFile reads one secret, if a file was named for it.
@@ -154,6 +158,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("geoip_db: %w", err)
 	}
 	if err := c.checkCallers(); err != nil {
+		return err
+	}
+	if err := c.checkProviders(); err != nil {
 		return err
 	}
 	for _, user := range c.DemoUsers {

@@ -54,6 +54,9 @@ func (demoVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
 	if c.Log == "" {
 		c.Log, level = "text", slog.LevelError
 	}
+	if c.LogLevel == "debug" {
+		level = slog.LevelDebug
+	}
 	return serve(ctx, c, public, admin, newLogger(c.Log, out, level))
 }
 

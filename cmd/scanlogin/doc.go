@@ -8,6 +8,8 @@
 //	file.go     the YAML file, and which names exist at all
 //	clients.go  the file's clients, over the built-in ones
 //	callers.go  the file's callers: back ends that sign their requests
+//	providers.go  the file's providers: who knows the people
+//	people.go   makes them, with the one client for calls to others
 //	limits.go   the file's limits, over the defaults
 //	serve.go    wiring: listeners, rooms, the goroutines and their end
 //	openfiles_unix.go  how many connections the system allows
@@ -25,7 +27,7 @@
 // unknown name in any of the three is an error: a misspelled protection that
 // is silently off is worse than a server that does not start.
 //
-// Clients and callers are the file's alone: a list of structures has no sensible form as a
+// Clients, callers and providers are the file's alone: a list of structures has no sensible form as a
 // flag. They are read member by member, so that an error names the member, and
 // never repeats a value that could be a secret in the wrong place; a member
 // that is there without a value is an error as well, or a template with an

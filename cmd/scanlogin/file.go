@@ -79,7 +79,7 @@ type yamlFile struct {
 
 // Validate refuses keys that no setting has.
 func (f *yamlFile) Validate(app *kong.Application) error {
-	known := map[string]bool{"clients": true, "callers": true}
+	known := map[string]bool{"clients": true, "callers": true, "providers": true}
 	for _, flag := range app.Flags {
 		known[key(flag)] = flag.Name != "config" && flag.Name != "help"
 	}
@@ -121,7 +121,7 @@ func (f *yamlFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 	return strings.Join(words, ","), nil
 }
 
-// clients and callers are what of the file is no flag.
+// clients, callers and providers are what of the file is no flag.
 func (f *yamlFile) clients() (map[string]client, error) {
 	node, ok := f.values["clients"]
 	if !ok || meant(&node).ShortTag() == "!!null" { // every one may be commented out
@@ -136,6 +136,14 @@ func (f *yamlFile) callers() (map[string]backEnd, error) {
 		return nil, nil
 	}
 	return readCallers(&node)
+}
+
+func (f *yamlFile) providers() (providers, error) {
+	node, ok := f.values["providers"]
+	if !ok || meant(&node).ShortTag() == "!!null" {
+		return providers{}, nil
+	}
+	return readProviders(&node)
 }
 
 // limits adds the single ones, when the file has a map of them.

@@ -92,7 +92,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	parser, err := kong.New(&c,
 		kong.Name("scanlogin"),
-		kong.Description("Sign desktop browsers in by QR code: RFC 8628 with push.\nEvery flag below is also SCANLOGIN_<NAME> in the environment and <name> in the YAML file; clients and callers are in the file only."),
+		kong.Description("Sign desktop browsers in by QR code: RFC 8628 with push.\nEvery flag below is also SCANLOGIN_<NAME> in the environment and <name> in the YAML file; clients, callers and providers are in the file only."),
 		kong.DefaultEnvars("SCANLOGIN"), kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Resolvers(file),
@@ -118,6 +118,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return usageError{err}
 	}
 	if c.Callers, err = file.callers(); err != nil {
+		return usageError{err}
+	}
+	if c.Providers, err = file.providers(); err != nil {
 		return usageError{err}
 	}
 	return k.Run()

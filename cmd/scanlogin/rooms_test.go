@@ -14,14 +14,18 @@ import (
 // dependency. A new arrow is a decision; it is made here first.
 var (
 	arrows = map[string][]string{
-		"scanlogin/cmd/scanlogin":       {"scanlogin/web", "scanlogin/hub", "scanlogin/qrlogin", "scanlogin/auth", "scanlogin/auth/demo", "scanlogin/qrlogin/backend", "scanlogin/cmd/scanlogin/bench"},
-		"scanlogin/cmd/scanlogin/bench": {},
-		"scanlogin/web":                 {"scanlogin/hub", "scanlogin/qrlogin", "scanlogin/auth"},
-		"scanlogin/qrlogin":             {"scanlogin/auth"},
-		"scanlogin/hub":                 {},
-		"scanlogin/auth":                {},
-		"scanlogin/auth/demo":           {"scanlogin/auth"},
-		"scanlogin/qrlogin/backend":     {},
+		"scanlogin/cmd/scanlogin":          {"scanlogin/web", "scanlogin/hub", "scanlogin/qrlogin", "scanlogin/auth", "scanlogin/auth/demo", "scanlogin/auth/oidc", "scanlogin/auth/outbound", "scanlogin/auth/wechat", "scanlogin/qrlogin/backend", "scanlogin/cmd/scanlogin/bench"},
+		"scanlogin/cmd/scanlogin/bench":    {},
+		"scanlogin/web":                    {"scanlogin/hub", "scanlogin/qrlogin", "scanlogin/auth"},
+		"scanlogin/qrlogin":                {"scanlogin/auth"},
+		"scanlogin/hub":                    {},
+		"scanlogin/auth":                   {},
+		"scanlogin/auth/demo":              {"scanlogin/auth"},
+		"scanlogin/auth/oidc":              {"scanlogin/auth"},
+		"scanlogin/auth/outbound":          {},
+		"scanlogin/auth/wechat":            {"scanlogin/auth", "scanlogin/auth/outbound"},
+		"scanlogin/auth/wechat/wechattest": {},
+		"scanlogin/qrlogin/backend":        {},
 	}
 	owners = map[string]string{
 		"github.com/go-chi/chi":                "scanlogin/web",
@@ -34,6 +38,9 @@ var (
 		"github.com/gorilla/websocket":         "scanlogin/hub",
 		"github.com/golang-jwt/jwt":            "scanlogin/auth",
 		"github.com/go-jose/go-jose":           "scanlogin/auth",
+		"github.com/coreos/go-oidc":            "scanlogin/auth/oidc",
+		"github.com/sony/gobreaker":            "scanlogin/auth/outbound",
+		"github.com/cenkalti/backoff":          "scanlogin/auth/outbound",
 		"github.com/redis/go-redis":            "scanlogin/qrlogin/backend",
 		"github.com/prometheus/common":         "scanlogin/cmd/scanlogin/bench",
 		"github.com/alecthomas/kong":           "scanlogin/cmd/scanlogin",
@@ -41,9 +48,11 @@ var (
 		"golang.org/x/term":                    "scanlogin/cmd/scanlogin",
 	}
 	// A load test is a client of everything: it holds the other end of the sockets, and
-	// asks Redis what it used. Through the owners it would test them with themselves.
+	// asks Redis what it used. Through the owners it would test them with themselves. And
+	// the tokens and keys of other issuers are in the formats of our own.
 	guests = map[string][]string{
 		"scanlogin/cmd/scanlogin/bench": {"github.com/gorilla/websocket", "github.com/redis/go-redis"},
+		"scanlogin/auth/oidc":           {"github.com/go-jose/go-jose"},
 	}
 )
 

@@ -87,6 +87,9 @@ func parsed(t *testing.T, args ...string) *Config {
 	if c.Callers, err = file.callers(); err != nil {
 		t.Fatal(err)
 	}
+	if c.Providers, err = file.providers(); err != nil {
+		t.Fatal(err)
+	}
 	return &c.Config
 }
 

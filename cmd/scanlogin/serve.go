@@ -20,7 +20,6 @@ import (
 	"golang.org/x/term"
 
 	"scanlogin/auth"
-	"scanlogin/auth/demo"
 	"scanlogin/hub"
 	"scanlogin/qrlogin"
 	"scanlogin/qrlogin/backend"
@@ -37,7 +36,11 @@ func (serveVerb) Run(ctx context.Context, c *Config, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(c.Log, out, slog.LevelInfo)
+	level := slog.LevelInfo
+	if c.LogLevel == "debug" {
+		level = slog.LevelDebug
+	}
+	log := newLogger(c.Log, out, level)
 	warnOfFewFiles(log, c.Limits.Limits)
 	return serve(ctx, c, public, admin, log)
 }
@@ -105,6 +108,7 @@ type instance struct {
 	config *Config
 	log    *slog.Logger
 	store  store
+	people people
 	places *web.Geo
 	auth   *auth.Service
 	hub    *hub.Hub
@@ -132,7 +136,11 @@ func newInstance(c *Config, log *slog.Logger) (*instance, error) {
 		return nil, usageError{fmt.Errorf("redis_url: %w", err)}
 	}
 	clients := c.clients()
-	providers, provider := openProviders(c, log)
+	who, err := openProviders(c, shared, metrics.Outbound, log)
+	if err != nil {
+		return nil, usageError{errors.Join(err, shared.Close(), places.Close())}
+	}
+	who.warn(len(c.DemoUsers), log)
 	sockets := hub.Config{
 		Heartbeat: c.Heartbeat, Logger: log, Observe: metrics.Hub, HandshakeError: web.HandshakeError,
 	}
@@ -141,7 +149,7 @@ func newInstance(c *Config, log *slog.Logger) (*instance, error) {
 	metrics.Watch(live.Stats)
 	sessions := auth.New(shared, auth.Config{
 		Issuer: c.PublicURL, AccessTTL: c.AccessTTL, RefreshTTL: c.RefreshTTL, RefreshIdle: c.RefreshIdle,
-		Grace: c.RefreshGrace, Algorithm: c.SigningAlg, Providers: providers, Clients: clients, Logger: log,
+		Grace: c.RefreshGrace, Algorithm: c.SigningAlg, Providers: who.all, Clients: clients, Logger: log,
 		NetworksBanned: func(banned func(netip.Addr) bool) { live.Evict(banned, hub.BadMessage, "network_banned") },
 	})
 	tickets := qrlogin.New(shared, sessions, qrlogin.Config{
@@ -150,13 +158,13 @@ func newInstance(c *Config, log *slog.Logger) (*instance, error) {
 	})
 	site := web.New(tickets, sessions, live, web.Config{
 		PublicURL: c.PublicURL, Origins: c.Origins, TrustedProxies: c.TrustedProxies, Clients: clients,
-		Provider: provider, DemoUsers: c.DemoUsers, Heartbeat: c.Heartbeat,
+		Provider: who.page, DemoUsers: c.DemoUsers, Redirectors: who.redirectors, Heartbeat: c.Heartbeat,
 		SessionTTL: max(c.RefreshTTL, clients["web"].RefreshTTL, clients[auth.Phone].RefreshTTL),
 		Limits:     c.Limits.Limits, AdminTokens: tokens, CallerKeys: c.callerKeys(), Store: shared,
 		Geo: places, Version: buildVersion(), Ping: shared.Ping, Derive: shared.Derive, Metrics: metrics, Logger: log,
 	})
 	return &instance{
-		config: c, log: log, store: shared, places: places, auth: sessions, hub: live, web: site,
+		config: c, log: log, store: shared, people: who, places: places, auth: sessions, hub: live, web: site,
 		public: httpServer(site.Handler(), log), admin: httpServer(site.Admin(), log),
 	}, nil
 }
@@ -171,17 +179,6 @@ func openPlaces(c *Config) (*web.Geo, error) {
 		return nil, fmt.Errorf("geoip_db: %w", err)
 	}
 	return places, nil
-}
-
-// openProviders are those who know the people; pages names the one that signs
-// them in on the phone pages, empty: none.
-func openProviders(c *Config, log *slog.Logger) (providers map[string]auth.Provider, pages string) {
-	if len(c.DemoUsers) == 0 {
-		log.Warn("nobody can sign in on a phone: demo_users is empty, and there is no other provider yet")
-		return nil, ""
-	}
-	log.Warn("demo users can sign in without a password; never do this where it matters", "users", len(c.DemoUsers))
-	return map[string]auth.Provider{"demo": demo.New(c.DemoUsers)}, "demo"
 }
 
 func httpServer(h http.Handler, log *slog.Logger) *http.Server {
@@ -206,6 +203,9 @@ func serve(ctx context.Context, c *Config, public, admin net.Listener, log *slog
 	rooms.Go(func() { in.auth.Run(running) })
 	rooms.Go(func() { in.hub.Run(running) })
 	rooms.Go(func() { boundGarbage(running) })
+	for _, run := range in.people.run {
+		rooms.Go(func() { run(running) })
+	}
 
 	failed := make(chan error, 2)
 	var servers sync.WaitGroup

@@ -242,12 +242,12 @@ func TestCallerInShell(t *testing.T) {
 }
 
 // What the README shows is what the tests run.
-func TestReadmeShowsTheCallers(t *testing.T) {
+func TestReadmeShowsWhatTheTestsRun(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, from := range map[string]string{"signed_test.go": "func sign(", "testdata/signed.sh": "path="} {
+	for path, from := range map[string]string{"signed_test.go": "func sign(", "testdata/signed.sh": "path=", "testdata/phone.sh": "ask()"} {
 		source, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
