@@ -110,13 +110,15 @@ func TestForgedTokensOpenNoDoor(t *testing.T) {
 			}
 		}
 	}
-	round()
+	for range 5 { // until there is as much garbage as there may be
+		round()
+	}
 	before := rss(t, s)
 	for range 20 {
 		round()
 	}
 	if grown := rss(t, s) - before; grown > 24<<20 {
-		t.Errorf("%d forged tokens took %d MB", 21*len(forged)*len(doors), grown>>20)
+		t.Errorf("%d forged tokens took %d MB", 20*len(forged)*len(doors), grown>>20)
 	}
 	if n := asked.Load(); n != 0 {
 		t.Errorf("the attacker was asked for keys %d times", n)

@@ -132,14 +132,19 @@ func TestReasonOfARefusedTokenIsInTheDebugLog(t *testing.T) {
 	config := "SCANLOGIN_CONFIG=" + configFile(t, "log_level: debug\nproviders:\n"+acme.file())
 	loud := startServer(t, serveEnv(publicURL, config)).ready(t)
 	quiet := startServer(t, serveEnv(publicURL, config, "SCANLOGIN_LOG_LEVEL=info")).ready(t)
+	refused := 0
 	for reason, token := range map[string]string{
 		`azp and client_id are [\"newsletter\"]`: acme.token("ada", map[string]any{"client_id": "newsletter"}),
 		`aud is [\"https://api.acme.example\"]`:  acme.token("ada", map[string]any{"aud": "https://api.acme.example"}),
 		`scope \"qr-login\" is missing`:          acme.token("ada", map[string]any{"scope": "openid"}),
 		`token is expired`:                       acme.token("ada", map[string]any{"exp": time.Now().Add(-time.Second).Unix()}),
 	} {
+		refused++
 		for _, s := range []*server{loud, quiet} {
 			newCaller(t, s.url).do(401, "GET", "/v1/sessions", token, nil)
+			eventually(t, 5*time.Second, "the request is in the log", func() bool {
+				return strings.Count(s.output(), `"status":401`) == refused
+			})
 			if said := strings.Contains(s.output(), reason); said != (s == loud) {
 				t.Errorf("%s: in the log: %t\n%s", reason, said, s.output())
 			}
