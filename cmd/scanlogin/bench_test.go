@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -261,9 +262,9 @@ func TestBenchAsksAgain(t *testing.T) {
 // one that it does not answer: times count from the due moment.
 func TestBenchCountsFromTheDueMoment(t *testing.T) {
 	s := startServer(t, serveEnv("http://login.example", "SCANLOGIN_LIMITS=off")).ready(t)
-	var n int // one at a time
+	var n atomic.Int64
 	flags := between(t, s, func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-		if n++; n == 10 { // after the warm-up
+		if n.Add(1) == 10 { // after the warm-up
 			<-time.After(time.Second)
 		}
 		forward.ServeHTTP(w, r)

@@ -94,9 +94,9 @@ func TestBenchFailsWhenNoLoginWasDone(t *testing.T) {
 // What was due while a server stood still, and could not begin before the end.
 func TestBenchCountsWhatWasNotBegun(t *testing.T) {
 	s := startServer(t, serveEnv("http://login.example", "SCANLOGIN_LIMITS=off")).ready(t)
-	var n int // one at a time
+	var n atomic.Int64
 	flags := between(t, s, func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-		if n++; n == 10 { // after the warm-up
+		if n.Add(1) == 10 { // after the warm-up
 			<-time.After(1500 * time.Millisecond)
 		}
 		forward.ServeHTTP(w, r)
