@@ -99,18 +99,25 @@ func TestWrongClientIsOneLineThatNamesTheMember(t *testing.T) {
 		"the phone's audience":     {"{phone: {audience: https://api.example}}", "clients.phone.audience"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			good(t)
-			path := configFile(t, "clients: "+row.clients)
-			for _, verb := range [][]string{{"config", "check"}, {"serve"}} {
-				code, _, stderr := command(t, append(verb, "--config", path)...)
-				if code != 2 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, row.names) {
-					t.Fatalf("%s: exit %d: %q", verb, code, stderr) // a good one would be served
-				}
-				if strings.Contains(stderr, misplaced) {
-					t.Errorf("%s: a secret is in the error: %s", verb, stderr)
-				}
-			}
+			fileIsRefused(t, "clients: "+row.clients, row.names, misplaced)
 		})
+	}
+}
+
+// fileIsRefused says that one line names what is wrong with the file, and no secret in
+// it, whether it is checked or served.
+func fileIsRefused(t *testing.T, file, names, secret string) {
+	t.Helper()
+	good(t)
+	path := configFile(t, file)
+	for _, verb := range [][]string{{"config", "check"}, {"serve"}} {
+		code, _, stderr := command(t, append(verb, "--config", path)...)
+		if code != 2 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, names) {
+			t.Fatalf("%s: exit %d: %q", verb, code, stderr) // a good one would be served
+		}
+		if strings.Contains(stderr, secret) {
+			t.Errorf("%s: a secret is in the error: %s", verb, stderr)
+		}
 	}
 }
 
